@@ -1,0 +1,43 @@
+# Everything a newcomer types. The first use of a target makes .venv and installs what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: train test test-slow lint check bench clean
+
+train: $(VENV)/.installed
+	$(BIN)/python train.py --dataset=digits --method=acet --overwrite
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Lint, build the wheel, install it in an environment of its own, and test that copy, doctests included.
+check: lint
+	rm -rf build dist $(VENV)-wheel
+	$(BIN)/python -m build --wheel
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/pip install --quiet "$$(echo dist/*.whl)[test]"
+	$(VENV)-wheel/bin/python -m pytest --import-mode=importlib -p no:cacheprovider tests --pyargs keras_acet
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/train_step.py
+
+$(VENV)/.installed: setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(VENV)-wheel build dist *.egg-info runs

@@ -1,0 +1,36 @@
+"""The package, what it needs and its extras."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = {}
+exec((HERE / "keras_acet" / "version.py").read_text(encoding="utf-8"), VERSION)
+
+setup(
+    name="keras_acet",
+    version=VERSION["__version__"],
+    description="Keras classifiers that know when they don't know: CEDA and ACET for TensorFlow 2 and Keras 3.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=["keras_acet", "keras_acet.datasets"],  # find_packages() would install tests as a top-level package
+    python_requires=">=3.11,<3.14",
+    install_requires=[
+        # These three are tested together; Keras changes what a custom train_step meets between minor versions.
+        "tensorflow>=2.21.0,<2.22",
+        "keras>=3.15.0,<3.16",
+        # tf.summary lives there, and TensorFlow 2.21 no longer brings it. Must match TensorFlow's minor version.
+        "tensorboard>=2.20.0,<2.22",
+        "absl-py>=2.1",
+        "numpy>=2.0",
+        "tensorflow-datasets>=4.9.10,<5",
+        "importlib_resources",  # tensorflow-datasets 4.9.10 imports it without asking for it
+        "scikit-learn>=1.5",  # digits, moons and the sample photographs
+        "pillow>=10",  # image folders and the sample photographs
+    ],
+    extras_require={
+        "test": ["pytest>=8", "scipy>=1.12", "ruff>=0.9", "build>=1.2"],
+    },
+)

@@ -1,0 +1,67 @@
+"""The shape of the package: imports point downwards, public names are listed, importing has no side effects."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_acet
+
+PACKAGE = Path(keras_acet.__file__).parent
+# A module imports only from levels below its own.
+LEVELS = {
+    "_backend": 0,
+    "losses": 0,
+    "noise": 0,
+    "projections": 0,
+    "schedules": 0,
+    "version": 0,
+    "attack": 1,
+    "adversary": 1,
+    "datasets": 1,
+    "networks": 1,
+    "published_weights": 2,
+    "trainer": 2,
+    "evaluation": 3,
+    "runs": 3,
+}
+
+
+def imported_modules(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "keras_acet":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras_acet."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("keras_acet."))
+
+
+def test_imports_point_downwards():
+    modules = {}  # a folder counts as one module
+    for path in PACKAGE.rglob("*.py"):
+        modules.setdefault(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), []).append(path)
+    del modules["__init__"]
+    assert set(modules) == set(LEVELS), "give a new module its level here"
+    for name, paths in modules.items():
+        for other in {other for path in paths for other in imported_modules(path)} - {name}:
+            assert LEVELS[other] < LEVELS[name], f"{name} (level {LEVELS[name]}) imports {other}"
+
+
+@pytest.mark.parametrize("package", [keras_acet, keras_acet.datasets])
+def test_all_lists_every_public_name(package):
+    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
+    imported = [node.names for node in tree.body if isinstance(node, ast.ImportFrom)]
+    assert all(len(names) == 1 for names in imported), "one import per line"
+    names = [alias[0].asname or alias[0].name for alias in imported]
+    names = [name for name in names if name.startswith("__") or not name.startswith("_")]
+    assert sorted(names) == sorted(package.__all__)
+
+
+def test_another_backend_is_refused_in_one_sentence():
+    code = "import os; os.environ['KERAS_BACKEND'] = 'numpy'; import keras_acet"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: keras_acet needs Keras' TensorFlow backend. Received: the numpy backend.")
