@@ -1,0 +1,105 @@
+import keras
+import numpy as np
+import pytest
+import scipy.ndimage
+import tensorflow as tf
+
+from keras_acet.noise import PaperNoise, PermutedNoise, UniformNoise, gaussian_blur, permute_pixels, rescale_range
+
+
+def random_images(*shape, seed=0):
+    return np.random.default_rng(seed).uniform(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.7, 2.5])
+@pytest.mark.parametrize("shape", [(3, 28, 28, 1), (2, 32, 20, 3), (2, 5, 6, 2)])
+def test_blur_equals_scipy_in_float64(sigma, shape):
+    images = random_images(*shape)
+    taps = np.exp(-(np.arange(-7, 8) ** 2) / (2 * sigma**2))
+    kernel = np.outer(taps, taps) / np.outer(taps, taps).sum()
+    # SciPy's "reflect" is the symmetric continuation x1 x0 | x0 x1.
+    expected = scipy.ndimage.convolve(images.astype(np.float64), kernel[None, :, :, None], mode="reflect")
+    np.testing.assert_allclose(gaussian_blur(images, sigma=sigma), expected, atol=1e-5)
+
+
+def test_one_sigma_per_image_blurs_each_with_its_own():
+    images = random_images(2, 12, 12, 1)
+    together = gaussian_blur(images, sigma=tf.constant([1.0, 2.0]))
+    for i, sigma in enumerate([1.0, 2.0]):
+        np.testing.assert_allclose(together[i], gaussian_blur(images[i : i + 1], sigma=sigma)[0], atol=1e-6)
+
+
+def test_blur_by_hand():
+    # A single pixel has only itself around it, whatever sigma.
+    np.testing.assert_allclose(gaussian_blur(np.full((1, 1, 1, 1), 0.3, np.float32), sigma=2.0), 0.3, atol=1e-6)
+    # Constant images stay: the taps sum to 1.
+    np.testing.assert_allclose(gaussian_blur(np.full((1, 9, 9, 2), 0.7, np.float32), sigma=1.5), 0.7, atol=1e-6)
+
+
+def test_whole_paper_noise_equals_an_independent_one():
+    images = random_images(6, 28, 28, 1, seed=3)
+    noise = PaperNoise(min_sigma=1.5, max_sigma=1.5 + 1e-9, seed=4)
+    ours = noise(images).numpy()
+    twin = keras.random.SeedGenerator(4)  # the same draws in the same order
+    permuted = permute_pixels(images[:3], seed=twin).numpy()
+    uniform = keras.random.uniform((3, 28, 28, 1), seed=twin).numpy()
+    raw = np.concatenate([permuted, uniform]).astype(np.float64)
+    blurred = scipy.ndimage.gaussian_filter1d(raw, 1.5, axis=1, mode="reflect", radius=7)
+    blurred = scipy.ndimage.gaussian_filter1d(blurred, 1.5, axis=2, mode="reflect", radius=7)
+    low = blurred.min(axis=(1, 2, 3), keepdims=True)
+    expected = (blurred - low) / (blurred.max(axis=(1, 2, 3), keepdims=True) - low)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_paper_noise_fills_the_box_exactly():
+    noise = PaperNoise(seed=0)(random_images(7, 14, 10, 3)).numpy()
+    assert noise.shape == (7, 14, 10, 3)
+    np.testing.assert_array_equal(noise.min(axis=(1, 2, 3)), 0)
+    np.testing.assert_array_equal(noise.max(axis=(1, 2, 3)), 1)
+
+
+def test_permutation_keeps_colour_triples_together_and_differs_between_images():
+    image = random_images(1, 6, 6, 3)
+    images = np.repeat(image, 2, axis=0)
+    permuted = PermutedNoise(seed=0)(images).numpy().reshape(2, 36, 3)
+    triples = {tuple(pixel) for pixel in image.reshape(36, 3)}
+    for one in permuted:
+        assert {tuple(pixel) for pixel in one} == triples
+    assert not np.array_equal(permuted[0], permuted[1])
+    assert not np.array_equal(permuted[0], image.reshape(36, 3))
+
+
+def test_permutation_is_uniform():
+    # Pixel 0 of 4 lands on each position with probability 1/4: 4000 images, standard deviation 27, five of them.
+    images = np.zeros((4000, 2, 2, 1), np.float32)
+    images[:, 0, 0, 0] = 1
+    counts = permute_pixels(images, seed=1).numpy().sum(axis=0).ravel()
+    np.testing.assert_allclose(counts, 1000, atol=140)
+
+
+def test_constant_image_becomes_zeros_not_nan():
+    np.testing.assert_array_equal(rescale_range(np.full((1, 3, 3, 1), 0.4, np.float32)), np.zeros((1, 3, 3, 1)))
+
+
+@pytest.mark.parametrize("kind", [PaperNoise, PermutedNoise, UniformNoise])
+def test_same_seed_same_noise_and_the_next_batch_differs(kind):
+    images = random_images(4, 8, 8, 1)
+    first, second = kind(seed=5), kind(seed=5)
+    a, b = first(images).numpy(), second(images).numpy()
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, first(images).numpy())
+
+
+def test_uniform_noise_takes_vectors():
+    noise = UniformNoise(seed=0)(np.zeros((1000, 2), np.float32)).numpy()
+    # Mean of 2000 uniform draws: standard deviation 1 / sqrt(12 * 2000) = .0065, five of them.
+    assert noise.mean() == pytest.approx(0.5, abs=0.033)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match=r"0 < `min_sigma` <= `max_sigma`.*min_sigma=3, max_sigma=2"):
+        PaperNoise(min_sigma=3, max_sigma=2)
+    with pytest.raises(ValueError, match=r"`sigma_per` must be 'batch'.*sigma_per='pixel'"):
+        PaperNoise(sigma_per="pixel")
+    with pytest.raises(ValueError, match=r"PaperNoise.*\(batch, height, width, channels\).*use `UniformNoise`"):
+        PaperNoise()(np.zeros((4, 2), np.float32))
