@@ -1,0 +1,29 @@
+"""Named image sets with their out-of-distribution sets, held in memory and served by `tf.data`.
+
+`load` reads a set; `Data` is what it returns, and takes arrays of your own as well. Pixels leave here as float32 in
+[0, 1], channels last, labels as int64.
+"""
+
+# isort: off
+from keras_acet.datasets.augmentation import random_crop
+from keras_acet.datasets.augmentation import random_flip
+from keras_acet.datasets.augmentation import random_flip_crop
+from keras_acet.datasets.data import Data
+from keras_acet.datasets.data import OODSets
+from keras_acet.datasets.embedded import photo_patches
+from keras_acet.datasets.loading import default_network
+from keras_acet.datasets.loading import load
+from keras_acet.datasets.loading import names
+# isort: on
+
+__all__ = [
+    "Data",
+    "OODSets",
+    "default_network",
+    "load",
+    "names",
+    "photo_patches",
+    "random_crop",
+    "random_flip",
+    "random_flip_crop",
+]

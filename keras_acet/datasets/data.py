@@ -1,0 +1,212 @@
+"""`Data`: a training and a test set with their pipelines, and `OODSets`, the sets beside them."""
+
+import functools
+import hashlib
+import textwrap
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from keras_acet.datasets.checks import check_images, check_labels
+from keras_acet.datasets.embedded import photo_patches
+
+
+class OODSets(Mapping):
+    """Out-of-distribution sets by name, each read when first asked for.
+
+    A value is a float32 array `(n, *image_shape)` in [0, 1], or a `str` of less than 90 characters that says why the
+    set cannot be had: a missing set is a row that says so, not a crash.
+
+    Args:
+        loaders: Mapping from name to a function that returns such an array, or raises `OSError`, `ImportError` or
+            `ValueError`, whose text becomes the value.
+    """
+
+    def __init__(self, loaders):
+        self._loaders = dict(loaders)
+        self._values = {}
+
+    def __getitem__(self, name):
+        if name not in self._values:
+            try:
+                self._values[name] = self._loaders[name]()
+            except (OSError, ImportError, ValueError) as error:
+                self._values[name] = textwrap.shorten(str(error), 89, placeholder=" ...")
+        return self._values[name]
+
+    def __iter__(self):
+        return iter(self._loaders)
+
+    def __len__(self):
+        return len(self._loaders)
+
+
+class Data:
+    """A training and a test set in memory, with `tf.data` pipelines over them.
+
+    The order of epoch `e` is a full permutation computed from `(seed, e)` alone, and so is the seed of each batch's
+    augmentation. So any epoch can be entered directly (`train_from`), and is the same bit for bit in another process.
+
+    Args:
+        name: Name of the set; starts every error message.
+        train: Pair `(images, labels)`. Images are uint8 in 0..255 or floats in [0, 1], of shape `(n, height, width)`,
+            `(n, height, width, channels)` or, for vectors, `(n, size)`. Labels are integers from 0, of shape `(n,)` or
+            `(n, 1)`; gaps are allowed.
+        test: Pair of the same form. Default: a fifth of each training class, at least one image of two, is held out,
+            always the same for the same labels.
+        class_names: List of `str`, one per class. Default: the numbers from 0 to the largest training label.
+        batch_size: Images per batch.
+        seed: int >= 0; governs order and augmentation, never the split.
+        augmentation: None or a callable `(images, seed) -> images`, given float32 images in [0, 1] and a seed of shape
+            `(2,)`.
+        ood: Mapping from name to float32 images in [0, 1], or to a `str` saying why there are none. Default: "photos",
+            see `photo_patches`; nothing for vectors.
+
+    Attributes:
+        image_shape: Tuple such as `(28, 28, 1)`, or `(2,)` for vectors.
+        num_classes: Number of classes.
+        train_images, test_images: uint8 or float32 arrays `(n, *image_shape)`.
+        train_labels, test_labels: int64 arrays `(n,)`.
+        steps_per_epoch: `n_train // batch_size`; the last partial batch is dropped, as published.
+
+    Raises:
+        ValueError: If images or labels are not as described, shapes or lengths differ, there is one class only, or
+            `batch_size` is not between 1 and the number of training images.
+
+    Example:
+
+    >>> images, labels = np.zeros((10, 2, 2), "uint8"), np.repeat([0, 1], 5)
+    >>> data = Data(name="mine", train=(images, labels), batch_size=3)
+    >>> data.image_shape, data.num_classes, data.steps_per_epoch, data.test_labels
+    ((2, 2, 1), 2, 2, array([0, 1]))
+    """
+
+    def __init__(
+        self, *, name, train, test=None, class_names=None, batch_size=128, seed=0, augmentation=None, ood=None
+    ):
+        self.name = name
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augmentation = augmentation
+
+        images = check_images(f"{name}: training images", train[0])
+        limit = len(class_names or images)  # at most one class per image
+        labels = check_labels(f"{name}: training labels", train[1], len(images), limit)
+        self.image_shape = images.shape[1:]
+        self.class_names = list(class_names or map(str, range(labels.max() + 1)))
+        self.num_classes = len(self.class_names)
+        if self.num_classes < 2:
+            raise ValueError(f"{name}: at least two classes are needed. Received: {self.num_classes}.")
+        if test is None:
+            held_out = _fifth_of_each_class(name, labels)
+            test = images[held_out], labels[held_out]
+            images, labels = images[~held_out], labels[~held_out]
+        self.train_images, self.train_labels = images, labels
+
+        self.test_images = check_images(f"{name}: test images", test[0])
+        if self.test_images.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"{name}: test images must have the shape of the training images, {self.image_shape}. "
+                f"Received: {self.test_images.shape[1:]}."
+            )
+        self.test_labels = check_labels(f"{name}: test labels", test[1], len(self.test_images), self.num_classes)
+        if not 1 <= batch_size <= len(labels):
+            raise ValueError(
+                f"{name}: `batch_size` must be between 1 and the {len(labels)} training images. "
+                f"Received: batch_size={batch_size}."
+            )
+        self.steps_per_epoch = len(labels) // batch_size
+        if ood is None:
+            is_image = len(self.image_shape) == 3
+            ood = OODSets({"photos": functools.partial(photo_patches, self.image_shape)} if is_image else {})
+        self.ood = ood
+
+    @functools.cached_property
+    def train(self):
+        """One epoch of `(images, labels)` batches; each iteration is the next epoch.
+
+        Images are float32 `(batch_size, *image_shape)` in [0, 1], augmented; labels are int64. The first iteration
+        gives epoch 0, the second epoch 1, and so on; to look at a batch without moving on, use `train_from(0)`.
+        """
+        with tf.device("CPU:0"):  # tf.data runs on the CPU and counts there.
+            count = tf.Variable(-1, dtype=tf.int64, trainable=False)
+        epoch = tf.data.Dataset.from_tensors(0).map(lambda _: count.assign_add(1))
+        return self._batches(epoch).apply(tf.data.experimental.assert_cardinality(self.steps_per_epoch))
+
+    def train_from(self, epoch):
+        """Endless training batches that begin with the first batch of `epoch`.
+
+        Batch `i` is batch `i % steps_per_epoch` of epoch `epoch + i // steps_per_epoch` of an undisturbed run, bit for
+        bit. Each iteration starts at `epoch` again.
+        """
+        batches = self._batches(tf.data.Dataset.counter(start=epoch))
+        return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+
+    @functools.cached_property
+    def test(self):
+        """The test set in its own order: nothing dropped, nothing augmented, same dtypes."""
+        images, labels = _on_cpu(self.test_images), _on_cpu(self.test_labels)
+        return (
+            tf.data.Dataset.range(len(self.test_labels))
+            .batch(self.batch_size)
+            .map(lambda index: (_to_pixels(tf.gather(images, index)), tf.gather(labels, index)))
+            .prefetch(2)
+        )
+
+    @functools.cached_property
+    def fingerprint(self):
+        """First 16 hex digits of the SHA-256 over shapes, dtypes, images and labels."""
+        digest = hashlib.sha256()
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(f"{array.shape}{array.dtype.str}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
+
+    @functools.cached_property
+    def _train_tensors(self):
+        return _on_cpu(self.train_images), _on_cpu(self.train_labels)
+
+    def _batches(self, epochs):
+        """Training batches of the epochs whose numbers the dataset `epochs` yields."""
+        # Eager tensors are captured by reference: the images do not enter the graph.
+        images, labels = self._train_tensors
+        steps, batch_size, size = self.steps_per_epoch, self.batch_size, len(self.train_labels)
+
+        def plan(epoch):
+            keys = tf.random.split(tf.stack([tf.constant(self.seed, tf.int64), epoch]), steps + 1)
+            draws = tf.random.stateless_uniform([size], keys[0], minval=None, maxval=None, dtype=tf.int64)
+            order = tf.argsort(draws)[: steps * batch_size]
+            return tf.data.Dataset.from_tensor_slices((tf.reshape(order, [steps, batch_size]), keys[1:]))
+
+        def batch(index, key):
+            pixels = _to_pixels(tf.gather(images, index))
+            if self.augmentation is not None:
+                pixels = self.augmentation(pixels, key)
+            return pixels, tf.gather(labels, index)
+
+        return epochs.flat_map(plan).map(batch).prefetch(2)
+
+
+def _fifth_of_each_class(name, labels):
+    random = np.random.RandomState(0)  # its stream is frozen across NumPy versions
+    held_out = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = max(len(members) // 5, 1) if len(members) > 1 else 0
+        held_out[random.permutation(members)[:count]] = True
+    if not held_out.any():
+        raise ValueError(
+            f"{name}: at least one class must have two images or more, so that some can be held out as the test set. "
+            "Received: one image per class."
+        )
+    return held_out
+
+
+def _on_cpu(array):
+    with tf.device("CPU:0"):
+        return tf.constant(array)
+
+
+def _to_pixels(images):
+    return tf.cast(images, tf.float32) / 255.0 if images.dtype == tf.uint8 else images

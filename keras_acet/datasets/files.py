@@ -1,0 +1,116 @@
+"""The user's own images: a folder of class folders, or an `.npz` file."""
+
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
+_SPLIT_KEYS = ("x_train", "y_train", "x_test", "y_test")
+_WHOLE_KEYS = ("images", "labels")
+
+
+def read_folder(path, image_size=None):
+    """Reads a folder of images in one sub-folder per class.
+
+    If it holds just `train` and `test`, these are the sets, each with class sub-folders. If all files are gray there
+    is one channel, else three; transparency is dropped, animations give their first frame. `image_size` (pixels a
+    side, or `(height, width)`) resizes all. Returns `(training pair, test pair or None, class names)`.
+    """
+    if image_size is not None:
+        image_size = (image_size, image_size) if np.ndim(image_size) == 0 else tuple(image_size)
+        if len(image_size) != 2 or min(image_size) < 1:
+            raise ValueError(
+                f"`image_size` must be at least 1, or such a pair (height, width). Received: {image_size}."
+            )
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise ValueError(f"folder:PATH must name a folder of class folders. Received: {path!r}.")
+    has_splits = [folder.name for folder in _subfolders(root)] == ["test", "train"]
+    class_names, files, labels = _list_files(root / "train" if has_splits else root)
+    if not has_splits:
+        return (_read_images(files, image_size), labels), None, class_names
+    _, test_files, test_labels = _list_files(root / "test", class_names)
+    images = _read_images(files + test_files, image_size)
+    return (images[: len(files)], labels), (images[len(files) :], test_labels), class_names
+
+
+def _subfolders(folder):
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _list_files(folder, class_names=None):
+    """`(class names, files, labels)`, sorted by class, then by file name."""
+    subfolders = _subfolders(folder)
+    if not subfolders:
+        raise ValueError(f"{folder} must hold one sub-folder of images per class. Received: no sub-folders.")
+    class_names = class_names or [p.name for p in subfolders]
+    files, labels = [], []
+    for subfolder in subfolders:
+        if subfolder.name not in class_names:
+            raise ValueError(f"{subfolder}: the training set must have this class too. It has: {class_names}.")
+        own = sorted(p for p in subfolder.iterdir() if p.suffix.lower() in _ENDINGS and not p.name.startswith("."))
+        if not own:
+            raise ValueError(
+                f"{subfolder}: each class folder must hold images ({', '.join(_ENDINGS)}). Received: none. "
+                "Fill it or remove it."
+            )
+        files += own
+        labels += [class_names.index(subfolder.name)] * len(own)
+    return class_names, files, np.array(labels)
+
+
+def _read_images(files, image_size):
+    """uint8 array `(n, height, width, 1 or 3)`."""
+    with ThreadPoolExecutor() as pool:  # decoding drops the GIL
+        images = list(pool.map(lambda file: _read_image(file, image_size), files))
+    size = images[0].shape[:2]
+    for file, image in zip(files, images, strict=True):
+        if image.shape[:2] != size:
+            raise ValueError(
+                f"All images must have one size. Received: {file} of {image.shape[:2]} and {files[0]} of {size} "
+                "(height, width). Give `image_size` (--image_size) to resize all."
+            )
+    channels = max(image.shape[2] for image in images)
+    return np.stack([np.broadcast_to(image, (*size, channels)) for image in images])
+
+
+def _read_image(file, image_size):
+    """uint8 array `(height, width, 1)` for a gray file, else `(height, width, 3)`."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as opened:
+            image = ImageOps.exif_transpose(opened)  # cameras store some photographs turned
+            if image.mode.startswith("I"):  # 16 bits of gray, which Pillow would clip, not scale
+                image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
+            image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+            if image_size is not None:
+                image = image.resize(image_size[::-1], Image.Resampling.BILINEAR)
+            return np.asarray(image).reshape(image.height, image.width, -1)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"{file} must be an image that Pillow can read. Received: {error}. Replace or remove the file."
+        ) from error
+
+
+def read_npz(path):
+    """Reads keys `x_train, y_train, x_test, y_test`, or `images, labels`, of a file written by `np.savez`.
+
+    Returns `(training pair, test pair or None)`, as they stand in the file.
+    """
+    try:
+        # np.load leaves a damaged file open when it gets a path.
+        with open(Path(path).expanduser(), "rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            found = sorted(archive.files)
+            keys = _SPLIT_KEYS if set(_SPLIT_KEYS) <= set(found) else _WHOLE_KEYS
+            arrays = [archive[key] for key in keys if key in found]
+    # TypeError: a single array (.npy) cannot be entered.
+    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"npz:PATH must name a file of arrays of numbers written by `np.savez`. Received: {path!r} ({error})."
+        ) from error
+    if len(arrays) != len(keys):
+        raise ValueError(f"{path} must hold the keys {_SPLIT_KEYS}, or {_WHOLE_KEYS}. Received: {tuple(found)}.")
+    return tuple(arrays[:2]), tuple(arrays[2:]) or None
