@@ -1,0 +1,87 @@
+"""Learning rates as functions of the step, by name."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable("keras_acet")
+class Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    """Lets a schedule rise linearly from 0: `rate(step) = min(1, (step + 1) / num_steps) * schedule(step)`.
+
+    Args:
+        schedule: A number, or a Keras learning rate schedule.
+        num_steps: Length of the rise in steps, at least 1.
+
+    Raises:
+        ValueError: If `num_steps` is below 1.
+
+    Example:
+
+    >>> warmup = Warmup(0.5, num_steps=5)
+    >>> [round(float(warmup(step)), 4) for step in (0, 1, 4, 100)]
+    [0.1, 0.2, 0.5, 0.5]
+    """
+
+    def __init__(self, schedule, num_steps):
+        if num_steps < 1:
+            raise ValueError(f"`num_steps` must be at least 1. Received: num_steps={num_steps}.")
+        self.schedule = schedule
+        self.num_steps = num_steps
+
+    def __call__(self, step):
+        rate = self.schedule(step) if callable(self.schedule) else self.schedule
+        rise = (keras.ops.cast(step, "float32") + 1) / self.num_steps
+        return keras.ops.minimum(rise, 1.0) * rate
+
+    def get_config(self):
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"schedule": schedule, "num_steps": self.num_steps}
+
+    @classmethod
+    def from_config(cls, config):
+        schedule = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(schedule, config["num_steps"])
+
+
+def learning_rate(name, peak, *, epochs, steps_per_epoch, drop_epochs=(50, 75, 90), warmup_epochs=0):
+    """Returns the learning rate as Keras optimizers take it.
+
+    Args:
+        name: `"constant"`; `"cosine"`, which falls to 0 at the end of the last epoch; or `"steps"`, a tenth of
+            the rate before from the first step of each of the `drop_epochs` on (epochs counted from 0, so 50 is
+            after fifty epochs).
+        peak: The rate that the schedule starts from, positive.
+        epochs: Number of epochs of the whole training.
+        steps_per_epoch: Number of steps of an epoch.
+        drop_epochs: Rising list of epochs, for `"steps"`.
+        warmup_epochs: Number of epochs, may be a fraction, in which the rate rises linearly to the schedule.
+
+    Returns:
+        A number or a `keras.optimizers.schedules.LearningRateSchedule`.
+
+    Raises:
+        ValueError: If `name` is not one of the three, or `drop_epochs` do not rise.
+
+    Example:
+
+    >>> rate = learning_rate("steps", 0.1, epochs=4, steps_per_epoch=10, drop_epochs=[2, 3])
+    >>> [round(float(rate(step)), 4) for step in (0, 19, 20, 29, 30)]
+    [0.1, 0.1, 0.01, 0.01, 0.001]
+
+    Source: `"steps"` is the schedule of Hein et al., arXiv:1812.05720, by the authors' code.
+    """
+    if name == "constant":
+        rate = peak
+    elif name == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(peak, max(epochs * steps_per_epoch, 1))
+    elif name == "steps":
+        if list(drop_epochs) != sorted(set(drop_epochs)):
+            raise ValueError(f"`drop_epochs` must rise. Received: drop_epochs={drop_epochs}.")
+        # Keras keeps the rate up to and including the boundary.
+        boundaries = [round(epoch * steps_per_epoch) - 1 for epoch in drop_epochs]
+        rates = [peak * 0.1**drops for drops in range(len(boundaries) + 1)]
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
+    else:
+        raise ValueError(f"`name` must be 'constant', 'cosine' or 'steps'. Received: name={name!r}.")
+    if warmup_epochs:
+        rate = Warmup(rate, max(round(warmup_epochs * steps_per_epoch), 1))
+    return rate

@@ -1,0 +1,79 @@
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+
+class Command:
+    """A running `train.py`."""
+
+    def __init__(self, ask, pid, stdout, stderr):
+        self._ask, self.pid, self._stdout, self._stderr = ask, pid, stdout, stderr
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+        return self.wait()
+
+    def wait(self):
+        code = self._ask({"wait": self.pid})
+        return types.SimpleNamespace(code=code, stdout=self._stdout.read_text(), stderr=self._stderr.read_text())
+
+
+@pytest.fixture(scope="session")
+def _server():
+    script = pathlib.Path(__file__).with_name("command_line.py")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(script.parents[1]), *sys.path])}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        text=True,
+    )
+    with process:
+        assert process.stdout.readline() == "ready\n"
+
+        def ask(request):
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield ask
+
+
+@pytest.fixture
+def start_train(_server, tmp_path_factory):
+    """Function that starts `train.py` with arguments in a directory and returns a `Command`."""
+
+    def start(arguments, cwd):
+        logs = tmp_path_factory.mktemp("logs")
+        files = {"stdout": logs / "stdout", "stderr": logs / "stderr"}
+        request = {"arguments": arguments, "cwd": str(cwd)}
+        pid = _server({**request, **{name: str(path) for name, path in files.items()}})
+        return Command(_server, pid, **files)
+
+    return start
+
+
+@pytest.fixture
+def train(start_train):
+    """Function that runs `train.py` to its end: `train(arguments, cwd)` has `code`, `stdout`, `stderr`."""
+    return lambda arguments, cwd: start_train(arguments, cwd).wait()
+
+
+@pytest.fixture(scope="session")
+def images_npz(tmp_path_factory):
+    """Path of 64 random 12x12 images of 3 classes."""
+    path = tmp_path_factory.mktemp("data") / "random.npz"
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (64, 12, 12, 1), dtype=np.uint8)
+    np.savez(path, images=images, labels=np.arange(64) % 3)
+    return path

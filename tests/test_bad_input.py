@@ -1,0 +1,238 @@
+"""The table of every bad input, each tried through the command line.
+
+Each must end with exit code 2 and one line on stderr, and leave nothing behind.
+"""
+
+import fcntl
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+DRAW = np.random.default_rng(0)
+IMAGES = DRAW.integers(0, 256, (30, 8, 8, 1), dtype=np.uint8)
+LABELS = np.arange(30) % 3
+OWN = ["--dataset=npz:mine.npz", "--method=plain", "--network=mlp", "--batch_size=8", "--epochs=1", "--num_noise=4"]
+
+# Flags alone, turned away before TensorFlow loads: (name, arguments, part of the message).
+FLAGS = [
+    ("unknown flag", ["--epsilonn=0.3"], "Unknown command line flag 'epsilonn'. Did you mean: epsilon ?"),
+    ("no flag", ["digits"], "expected only flags, such as --dataset=digits; received 'digits'"),
+    ("missing flag file", ["--flagfile=none.flags"], "Unable to open flagfile"),
+    ("unknown method", ["--method=cedar"], "flag --method=cedar: value should be one of <plain|ceda|acet>"),
+    ("no data set", ["--dataset="], "must be a name, folder:PATH or npz:PATH"),
+    ("no path", ["--dataset=npz:"], "must be a name, folder:PATH or npz:PATH"),
+    ("epsilon too large", ["--epsilon=8"], "must be in (0, 1], in pixel units; for 8-bit levels divide by 255"),
+    ("epsilon zero", ["--epsilon=0"], "must be in (0, 1]"),
+    ("epsilon nan", ["--epsilon=nan"], "must be in (0, 1]"),
+    ("epsilon no number", ["--epsilon=big"], "could not convert string to float: 'big'"),
+    ("evaluation epsilon", ["--eval_epsilon=1.5"], "must be in (0, 1]"),
+    ("step size negative", ["--step_size=-0.1"], "must be in (0, 1]"),
+    ("step size order", ["--step_size=0.2", "--step_size_max=0.1"], "--step_size_max needs a --step_size that is not"),
+    ("step size alone", ["--step_size_max=0.1"], "--step_size_max needs a --step_size that is not larger"),
+    ("no steps", ["--num_steps=0"], "0 is not a positive integer"),
+    ("sigma zero", ["--min_sigma=0"], "must be in (0, inf), in pixels; the paper: 1.0"),
+    ("sigma infinite", ["--max_sigma=inf"], "must be in (0, inf), in pixels; the paper: 2.5"),
+    ("sigma order", ["--min_sigma=3"], "--max_sigma must be at least --min_sigma"),
+    ("noise fraction", ["--noise_fraction=1.5"], "must be in (0, 1]"),
+    ("refresh probability", ["--refresh_probability=0"], "must be in (0, 1]"),
+    ("pool too small", ["--adversary=persistent", "--pool_size=64"], "--pool_size=64 must be at least the 128 noise"),
+    ("momentum", ["--momentum=1"], "must be in [0, 1)"),
+    ("averaging", ["--ema_momentum=1"], "must be in [0, 1)"),
+    ("learning rate", ["--learning_rate=0"], "must be in (0, inf)"),
+    ("weight decay", ["--weight_decay=-1"], "flag --weight_decay=-1"),
+    ("penalty weight", ["--penalty_weight=nan"], "must be in [0, inf)"),
+    ("epochs", ["--epochs=0"], "0 is not a positive integer"),
+    ("batch size", ["--batch_size=-3"], "-3 is not a positive integer"),
+    ("image size", ["--image_size=0"], "0 is not a positive integer"),
+    ("drop epochs", ["--drop_epochs=75,50"], "must be rising whole numbers, such as 50,75,90"),
+    ("seed", ["--seed=-1"], "-1 is not an integer in the range"),
+]
+
+
+def save_npz(folder, images=IMAGES, labels=LABELS):
+    np.savez(folder / "mine.npz", images=images, labels=labels)
+
+
+def save_with_nan(folder):
+    images = IMAGES / np.float32(255)
+    images[3, 2, 1] = np.nan
+    save_npz(folder, images)
+
+
+def save_high_label(folder):
+    np.savez(folder / "mine.npz", x_train=IMAGES, y_train=LABELS, x_test=IMAGES, y_test=LABELS + 1)
+
+
+def make_empty_class(folder):
+    from PIL import Image
+
+    for name in ("cats", "dogs"):
+        (folder / "pets" / name).mkdir(parents=True)
+    for i in range(4):
+        Image.fromarray(IMAGES[i, :, :, 0]).save(folder / "pets/cats" / f"{i}.png")
+
+
+def begin_run(folder, flags="--dataset=npz:mine.npz\n--learning_rate=0.5\n", finished=False):
+    save_npz(folder)
+    (folder / "run/checkpoints").mkdir(parents=True)
+    (folder / "run/flags.flags").write_text(flags)
+    if finished:
+        (folder / "run/results.json").write_text("{}")
+
+
+def make_other_folder(folder):
+    save_npz(folder)
+    (folder / "run").mkdir()
+    (folder / "run/thesis.tex").write_text("years of work")
+
+
+def make_file(folder):
+    save_npz(folder)
+    (folder / "run").write_text("")
+
+
+# With files, turned away by the library: (name, set-up of the folder, arguments, part of the message).
+INPUTS = [
+    ("unknown data set", None, ["--dataset=mnits"], "Received: 'mnits'. Did you mean 'mnist'"),
+    ("unknown network", save_npz, [*OWN, "--network=lnet"], "lenet"),
+    ("unknown augmentation", save_npz, [*OWN, "--augmentation=corp"], "Received: 'corp'"),
+    ("missing file", None, OWN, "Received: 'mine.npz'"),
+    ("missing folder", None, ["--dataset=folder:pets"], "folder:PATH must name a folder of class folders"),
+    ("empty class folder", make_empty_class, ["--dataset=folder:pets"], "pets/dogs: each class folder must hold"),
+    ("rank of images", lambda f: save_npz(f, IMAGES[..., None]), OWN, "Received: (30, 8, 8, 1, 1)"),
+    ("nan pixels", save_with_nan, OWN, "must be finite"),
+    ("pixel range", lambda f: save_npz(f, IMAGES.astype("float32")), OWN, "must lie in [0, 1]"),
+    ("negative label", lambda f: save_npz(f, labels=LABELS - 1), OWN, "must count classes from 0"),
+    ("label beyond classes", save_high_label, OWN, "test labels must count classes from 0, here up to 2"),
+    ("batch too large", save_npz, [*OWN, "--batch_size=500"], "Received: batch_size=500"),
+    ("noise on vectors", None, ["--dataset=moons", "--noise=paper"], "`PaperNoise` needs images of shape"),
+    (
+        "network on vectors",
+        None,
+        ["--dataset=moons", "--network=resnet20"],
+        "`image_shape` must",
+    ),
+    ("other flags", begin_run, OWN, "begun with other flags: --learning_rate was 0.5, now 0.001"),
+    ("finished run", lambda f: begin_run(f, finished=True), OWN, "run holds a finished run; name another --run_dir"),
+    ("directory in other use", make_other_folder, OWN, "run is not empty and holds no run"),
+    ("directory in other use, overwrite", make_other_folder, [*OWN, "--overwrite"], "run is not empty and holds no"),
+    ("file in the way", make_file, OWN, "run is a file; --run_dir must name a directory"),
+    ("file above", make_file, [*OWN, "--run_dir=run/deeper"], "cannot be created"),
+    # /proc takes no new directory, not even from root.
+    ("directory not writable", save_npz, [*OWN, "--run_dir=/proc/run"], "/proc/run cannot be"),
+]
+
+
+def tree(folder):
+    """Every file below a folder and what it holds."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def check(done, message):
+    code, stdout, stderr = done
+    assert stderr.startswith("train.py: error: "), stderr
+    assert stderr.count("\n") == 1, stderr
+    assert stderr.endswith("\n")
+    assert message in stderr
+    assert (code, stdout) == (2, "")
+
+
+def train_for_real(arguments, cwd, **environment):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "message"), [case[1:] for case in FLAGS], ids=[case[0] for case in FLAGS])
+def test_flags(arguments, message, tmp_path):
+    begin = time.monotonic()
+    done = train_for_real(arguments, tmp_path)
+
+    assert time.monotonic() - begin < 2  # TensorFlow takes longer
+    check(done, message)
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("prepare", "arguments", "message"), [c[1:] for c in INPUTS], ids=[c[0] for c in INPUTS])
+def test_inputs(prepare, arguments, message, train, tmp_path):
+    if prepare is not None:
+        prepare(tmp_path)
+    before = tree(tmp_path)
+    done = train(["--run_dir=run", *arguments], tmp_path)
+
+    check((done.code, done.stdout, done.stderr), message)
+    assert tree(tmp_path) == before
+
+
+def test_other_backend(tmp_path):
+    check(
+        train_for_real([], tmp_path, KERAS_BACKEND="jax"),
+        "keras_acet needs the TensorFlow backend of Keras, but KERAS_BACKEND=jax; unset it",
+    )
+    assert tree(tmp_path) == {}
+
+
+def test_process_of_its_own_writes_one_line_too(tmp_path):
+    """What TensorFlow says while it loads does not get in between."""
+    save_with_nan(tmp_path)
+    before = tree(tmp_path)
+
+    check(train_for_real(OWN, tmp_path), "must be finite")
+    assert tree(tmp_path) == before
+
+
+def test_data_set_that_cannot_be_had(train, tmp_path):
+    begin = time.monotonic()
+    done = train(["--dataset=mnist", "--nodownload", "--data_dir=here"], tmp_path)
+
+    assert time.monotonic() - begin < 15
+    check((done.code, done.stdout, done.stderr), "mnist")
+    assert tree(tmp_path) == {}
+
+
+def test_second_process_on_one_directory(train, tmp_path):
+    begin_run(tmp_path, flags="--dataset=npz:mine.npz\n")
+    with (tmp_path / "run/.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        before = tree(tmp_path)
+        done = train(["--run_dir=run", *OWN, "--overwrite"], tmp_path)
+
+    check((done.code, done.stdout, done.stderr), "another process is training in run")
+    assert tree(tmp_path) == before
+
+
+def test_finished_run_outlives_an_overwrite_that_fails(train, tmp_path):
+    begin_run(tmp_path, finished=True)
+    save_with_nan(tmp_path)
+    before = tree(tmp_path)
+    done = train(["--run_dir=run", *OWN, "--overwrite"], tmp_path)
+
+    check((done.code, done.stdout, done.stderr), "must be finite")
+    assert tree(tmp_path) == before
+
+
+def test_damaged_checkpoint_is_passed_over(train, tmp_path):
+    save_npz(tmp_path)
+    assert train(["--run_dir=run", *OWN, "--epochs=2"], tmp_path).code == 0
+    (tmp_path / "run/results.json").unlink()
+    newest = tmp_path / "run/checkpoints/epoch-0002.npz"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    done = train(["--run_dir=run", *OWN, "--epochs=2"], tmp_path)
+
+    assert done.code == 0
+    assert "Going on after epoch 1 of 2." in done.stdout
+    assert "epoch-0002.npz is damaged and passed over" in done.stderr
+    assert done.stderr.rstrip().endswith("going on from run/checkpoints/epoch-0001.npz")
+    assert done.stderr.count("\n") == 1

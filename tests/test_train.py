@@ -1,0 +1,227 @@
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+TINY = ["--network=mlp", "--batch_size=16", "--num_steps=3", "--num_noise=8", "--schedule=cosine"]
+# Whatever has a state of its own: pool, seeds, averaged weights, momenta, schedules.
+STATEFUL = [
+    *TINY,
+    "--method=acet",
+    "--adversary=persistent",
+    "--pool_size=32",
+    "--ema_momentum=0.9",
+    "--penalty_ramp_epochs=2.5",
+    "--warmup_epochs=1",
+    "--augmentation=crop",
+]
+
+
+def command(images_npz, *flags, run_dir="run"):
+    return [f"--dataset=npz:{images_npz}", f"--run_dir={run_dir}", *flags]
+
+
+def rows(run_dir):
+    with (run_dir / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def outcome(run_dir):
+    """Everything a run ends with, as bytes or numbers, without the time it took."""
+    results = json.loads((run_dir / "results.json").read_text())
+    del results["training_seconds"]
+    weights = keras.saving.load_model(run_dir / "model.keras").get_weights()
+    checkpoints = {
+        path.name: {key: array.tobytes() for key, array in np.load(path).items() if key not in ("meta", "sha256")}
+        for path in sorted((run_dir / "checkpoints").iterdir())
+    }
+    return results, (run_dir / "metrics.csv").read_bytes(), [w.tobytes() for w in weights], checkpoints
+
+
+def wait_for(path, seconds=120):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("method", ["plain", "ceda", "acet"])
+def test_trains_on_random_images(method, train, images_npz, tmp_path):
+    done = train(command(images_npz, *TINY, "--epochs=2", f"--method={method}"), tmp_path)
+
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.rstrip().endswith("Run directory: run")
+    for row in ("npz:", "noise", "adversarial noise", "photos"):
+        assert f"\n{row}" in done.stdout
+    run = tmp_path / "run"
+    visible = sorted(path.name for path in run.iterdir() if not path.name.startswith("."))
+    assert visible == ["checkpoints", "flags.flags", "metrics.csv", "model.keras", "results.json", "tensorboard"]
+    assert [row["epoch"] for row in rows(run)] == ["1", "2"]
+    columns = {"learning_rate", "loss", "cross_entropy", "accuracy", "val_loss", "val_accuracy"}
+    if method != "plain":
+        columns |= {"penalty", "noise_confidence", "adversarial_confidence"}
+    assert set(rows(run)[0]) == columns | {"epoch"}
+
+
+def test_model_loads_without_keras_acet(train, images_npz, tmp_path):
+    train(command(images_npz, *TINY, "--epochs=1", "--method=acet"), tmp_path)
+
+    script = (
+        "import sys, keras, numpy as np; model = keras.saving.load_model('run/model.keras', safe_mode=True); "
+        "print(model(np.zeros((1, 12, 12, 1), 'float32')).shape, 'keras_acet' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert done.stdout.split("\n")[0] == "(1, 3) False"
+
+
+def test_flag_file_repeats_the_run(train, images_npz, tmp_path):
+    assert train(command(images_npz, *STATEFUL, "--epochs=2"), tmp_path).code == 0
+    assert train(["--flagfile=run/flags.flags", "--run_dir=again"], tmp_path).code == 0
+
+    assert outcome(tmp_path / "again") == outcome(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(_server, tmp_path_factory, images_npz):
+    """The outcome of a run of 4 epochs that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    request = {"cwd": str(folder), "stdout": str(folder / "stdout"), "stderr": str(folder / "stderr")}
+    pid = _server({"arguments": command(images_npz, *STATEFUL, "--epochs=4"), **request})
+    assert _server({"wait": pid}) == 0
+    return outcome(folder / "run")
+
+
+@pytest.mark.parametrize(
+    ("sign", "delay"),
+    [
+        ("checkpoints/epoch-0002.npz", 0.0),  # between checkpoint and metrics.csv, or little later
+        pytest.param("checkpoints/epoch-0001.npz", 0.03, marks=pytest.mark.slow),  # within an epoch
+        ("checkpoints/epoch-0004.npz", 0.0),  # after the last epoch, before its average is taken over
+        pytest.param("model.keras", 0.0, marks=pytest.mark.slow),  # before the table
+    ],
+)
+def test_killed_run_ends_like_an_undisturbed_one(sign, delay, start_train, train, undisturbed, images_npz, tmp_path):
+    arguments = command(images_npz, *STATEFUL, "--epochs=4")
+    running = start_train(arguments, tmp_path)
+    wait_for(tmp_path / "run" / sign)
+    time.sleep(delay)
+    assert running.kill().code == -signal.SIGKILL
+    assert not (tmp_path / "run" / "results.json").exists()
+
+    done = train(arguments, tmp_path)
+
+    assert (done.code, done.stderr) == (0, "")
+    assert "Going on after epoch" in done.stdout
+    assert outcome(tmp_path / "run") == undisturbed
+
+
+@pytest.mark.slow
+def test_goes_on_before_a_damaged_checkpoint(start_train, train, undisturbed, images_npz, tmp_path):
+    arguments = command(images_npz, *STATEFUL, "--epochs=4")
+    running = start_train(arguments, tmp_path)
+    wait_for(tmp_path / "run/checkpoints/epoch-0003.npz")
+    running.kill()
+    newest = max((tmp_path / "run/checkpoints").glob("epoch-*.npz"))
+    newest.write_bytes(newest.read_bytes()[:1000])
+
+    done = train(arguments, tmp_path)
+
+    assert done.code == 0
+    assert len(done.stderr.splitlines()) == 1
+    assert f"{newest.name} is damaged and passed over" in done.stderr
+    assert "going on from run/checkpoints/epoch-000" in done.stderr
+    assert outcome(tmp_path / "run") == undisturbed
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments(start_train, train, undisturbed, images_npz, tmp_path):
+    arguments = command(images_npz, *STATEFUL, "--epochs=4")
+    draw = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
+    begin = time.monotonic()
+    train(command(images_npz, *STATEFUL, "--epochs=4", run_dir="measured"), tmp_path)
+    whole = time.monotonic() - begin
+    kills = 0
+    while kills < 10:
+        running = start_train(arguments, tmp_path)
+        time.sleep(draw.uniform(0, whole))
+        if running.kill().code == 0:  # it was faster: begin the run anew
+            (tmp_path / "run").rename(tmp_path / f"finished-{kills}")
+            assert outcome(tmp_path / f"finished-{kills}") == undisturbed
+        else:
+            kills += 1
+
+    assert train(arguments, tmp_path).code == 0
+    assert outcome(tmp_path / "run") == undisturbed
+
+
+def test_overwrite_replaces_a_finished_run(train, images_npz, tmp_path):
+    arguments = command(images_npz, *TINY, "--method=plain", "--epochs=1")
+    assert train(arguments, tmp_path).code == 0
+    (tmp_path / "run/notes.txt").write_text("of the old run")
+
+    assert train([*arguments, "--seed=1", "--overwrite"], tmp_path).code == 0
+
+    assert not (tmp_path / "run/notes.txt").exists()
+    assert "--seed=1\n" in (tmp_path / "run/flags.flags").read_text()
+
+
+def test_stops_at_a_loss_that_is_not_finite(train, images_npz, tmp_path):
+    arguments = command(images_npz, *TINY, "--method=plain", "--optimizer=sgd", "--schedule=constant", "--epochs=3")
+    done = train([*arguments, "--learning_rate=1e30"], tmp_path)
+
+    assert done.code == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "train.py: error: the loss is nan at step" in done.stderr
+    assert "there is no checkpoint yet" in done.stderr
+    assert not (tmp_path / "run/model.keras").exists()
+
+
+@pytest.mark.slow
+def test_a_short_epoch_is_entered_in_its_middle(start_train, train, images_npz, tmp_path):
+    # 52 training images make 3 batches of 16, so epochs of 2 steps begin anywhere in the data.
+    arguments = command(images_npz, *STATEFUL, "--epochs=4", "--steps_per_epoch=2")
+    assert train([*arguments, "--run_dir=whole"], tmp_path).code == 0
+    running = start_train(arguments, tmp_path)
+    wait_for(tmp_path / "run/checkpoints/epoch-0001.npz")
+    running.kill()
+    assert train(arguments, tmp_path).code == 0
+
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("flag", ["--help", "--helpfull"])
+def test_help_is_fast_and_loads_no_tensorflow(flag, tmp_path):
+    # An importable trap in TensorFlow's and Keras' place ends the process if it is touched.
+    for name in ("tensorflow", "keras"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('loaded')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), flag], capture_output=True, text=True, env=environment, check=True
+    )
+
+    assert time.monotonic() - begin < 1
+    assert "python train.py --dataset=digits --method=acet" in done.stdout
+    for name in ("epsilon", "run_dir", "flagfile", "penalty_weight"):
+        assert f"--{name}" in done.stdout
+    assert list(tmp_path.glob("runs")) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.flags")), ids=lambda path: path.stem)
+def test_recipe_is_accepted(path, tmp_path):
+    """All flags exist and are in range: --only_check_args ends before anything is loaded."""
+    arguments = [sys.executable, str(ROOT / "train.py"), f"--flagfile={path}", "--only_check_args"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert path.read_text().startswith("# ")
