@@ -2,10 +2,11 @@
 
     python benchmarks/train_step.py [--num_steps=40] [--rounds=7] [--network=lenet]
 
-Each variant is a whole training step on 128 clean and 128 noise images: noise, attack, joint forward and backward pass,
-optimizer. `published` spends two forward passes and one backward pass per attack step, as the authors' code does; its
-iterates and best images are those of `float32` (tests/test_attack.py). The variants take turns in every round, so that
-a busy machine slows them all; the ratio of a round is taken within it, and the median over the rounds is printed.
+Each variant is a whole training step on 128 clean and 128 noise images: noise, attack, joint forward and backward
+pass, optimizer. `published` spends two forward passes and one backward pass per attack step, as the authors' code does,
+on the network as it is; its iterates and best images are those of `float32` up to rounding (tests/test_attack.py). The
+variants take turns in every round, so that a busy machine slows them all; the ratio of a round is taken within it, and
+the median over the rounds is printed.
 
 Every round traces every variant anew, because a plain loop is not equally fast from trace to trace: whether TensorFlow
 finds the fast kernel for the gradient of its max-pools is chance (see `attack._own_graph`). Look at the range.
@@ -22,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from keras_acet import adversary, attack, networks, noise, trainer
+from keras_acet import adversary, attack, losses, networks, noise, trainer
 
 flags.DEFINE_string("network", "lenet", "lenet (28x28 gray) or resnet20 (32x32 colour).")
 flags.DEFINE_integer("num_steps", 40, "Steps of the attack.", lower_bound=1)
@@ -35,7 +36,12 @@ BATCH_SIZE = 128
 class PublishedLoop(attack.PGD):
     """The inner maximisation as the authors' code has it: a pass for the gradient, then a pass for the new value."""
 
+    network = None  # set below: the loop calls the network as it is, not as the trainer's objective does
+
     def maximize(self, objective, images, *, start=None, num_steps=None):
+        def objective(x):
+            return losses.log_max_confidence(self.network(x, training=False))
+
         step_size = self.epsilon / self.num_steps
         clean_value = objective(images)
         x = self.start_images(images)
@@ -59,6 +65,8 @@ class PublishedLoop(attack.PGD):
 def make_step(image_shape, attack_class, precision):
     network = networks.build(FLAGS.network, image_shape, 10, weight_decay=5e-4)
     inner = attack_class(epsilon=0.3, num_steps=FLAGS.num_steps, seed=0)
+    if attack_class is PublishedLoop:
+        inner.network = network
     model = trainer.ACETModel(network, adversary.Adversary(noise.PaperNoise(seed=0), inner), attack_precision=precision)
     model.compile(keras.optimizers.Adam(1e-3))
     rng = np.random.default_rng(0)

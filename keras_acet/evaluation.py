@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_acet.attack import PGD, LinearDecay
+from keras_acet.attack_mode import attack_mode
 from keras_acet.losses import log_max_confidence, logit_gap
 from keras_acet.noise import PaperNoise, UniformNoise
 
@@ -82,9 +83,13 @@ def attack_noise(network, noise_images, *, epsilon, start_images=None, transfer_
 
 
 def _maximize(network, attack, loss, images, start):
+    def objective(x):
+        with attack_mode(network):
+            return loss(network(x, training=False))
+
     @tf.function(reduce_retracing=True)
     def maximize(images, start):
-        return attack.maximize(lambda x: loss(network(x, training=False)), images, start=start).images
+        return attack.maximize(objective, images, start=start).images
 
     found = []
     for i in range(0, len(images), _BATCH_SIZE):

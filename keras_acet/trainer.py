@@ -1,13 +1,10 @@
 """The Keras model whose `train_step` adds the confidence penalty."""
 
-import contextlib
-
 import keras
 import tensorflow as tf
 
+from keras_acet.attack_mode import PRECISIONS, attack_mode
 from keras_acet.losses import log_max_confidence
-
-_PRECISIONS = ("bfloat16", "float32")
 
 
 @keras.saving.register_keras_serializable("keras_acet")
@@ -64,9 +61,9 @@ class ACETModel(keras.Model):
             )
         if isinstance(penalty_weight, (int, float)) and not penalty_weight >= 0:
             raise ValueError(f"`penalty_weight` must be at least 0. Received: penalty_weight={penalty_weight}.")
-        if attack_precision not in _PRECISIONS:
+        if attack_precision not in PRECISIONS:
             raise ValueError(
-                f"`attack_precision` must be one of {_PRECISIONS}. Received: attack_precision={attack_precision!r}."
+                f"`attack_precision` must be one of {PRECISIONS}. Received: attack_precision={attack_precision!r}."
             )
         self.network = network
         self.adversary = adversary
@@ -147,7 +144,7 @@ class ACETModel(keras.Model):
             return None
 
         def log_confidence(x):
-            with _compute_dtype(self.network, self.attack_precision):
+            with attack_mode(self.network, precision=self.attack_precision):
                 logits = self.network(x, training=False)
             return log_max_confidence(tf.cast(logits, tf.float32))
 
@@ -173,28 +170,3 @@ class ACETModel(keras.Model):
         for key in ("network", "adversary", "penalty_weight"):
             config[key] = keras.saving.deserialize_keras_object(config[key])
         return cls(**config)
-
-
-@contextlib.contextmanager
-def _compute_dtype(network, precision):
-    """Lets all layers of a network compute in another precision while it is being traced; variables stay float32."""
-    if precision == "float32":
-        yield
-        return
-    layers = list(_all_layers(network))
-    policies = [layer.dtype_policy for layer in layers]
-    try:
-        for layer in layers:
-            layer.dtype_policy = f"mixed_{precision}"
-        yield
-    finally:
-        for layer, policy in zip(layers, policies, strict=True):
-            layer.dtype_policy = policy
-
-
-def _all_layers(layer):
-    yield layer
-    children = layer.layers if isinstance(layer, keras.Model) else vars(layer).values()
-    for child in children:
-        if isinstance(child, keras.layers.Layer):
-            yield from _all_layers(child)

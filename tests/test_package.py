@@ -13,6 +13,7 @@ PACKAGE = Path(keras_acet.__file__).parent
 # A module imports only from levels below its own.
 LEVELS = {
     "_backend": 0,
+    "attack_mode": 0,
     "losses": 0,
     "noise": 0,
     "projections": 0,
