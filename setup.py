@@ -15,7 +15,12 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=["keras_acet", "keras_acet.datasets"],  # find_packages() would install tests as a top-level package
+    packages=[
+        "keras_acet",
+        "keras_acet.datasets",
+        "keras_acet.networks",
+        "keras_acet.runs",
+    ],  # find_packages() would install tests as a top-level package
     python_requires=">=3.11,<3.14",
     install_requires=[
         # These three are tested together; Keras changes what a custom train_step meets between minor versions.

@@ -51,7 +51,7 @@ def test_imports_point_downwards():
             assert LEVELS[other] < LEVELS[name], f"{name} (level {LEVELS[name]}) imports {other}"
 
 
-@pytest.mark.parametrize("package", [keras_acet, keras_acet.datasets])
+@pytest.mark.parametrize("package", [keras_acet, keras_acet.datasets, keras_acet.networks, keras_acet.runs])
 def test_all_lists_every_public_name(package):
     tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
     imported = [node.names for node in tree.body if isinstance(node, ast.ImportFrom)]

@@ -1,0 +1,46 @@
+"""What the arguments of a network must be."""
+
+import math
+import operator
+
+
+def check_integer(value, argument, *, minimum):
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{argument}` must hold integers. Received: {value!r}.") from None
+    if integer < minimum:
+        raise ValueError(f"`{argument}` must be at least {minimum}. Received: {integer}.")
+    return integer
+
+
+def check_num_classes(num_classes):
+    return check_integer(num_classes, "num_classes", minimum=2)
+
+
+def check_weight_decay(weight_decay):
+    try:
+        value = float(weight_decay)
+    except (TypeError, ValueError):
+        raise TypeError(f"`weight_decay` must be a number. Received: weight_decay={weight_decay!r}.") from None
+    if not 0.0 <= value < math.inf:
+        raise ValueError(
+            "`weight_decay` must be a finite number of at least 0 (published: 5e-4). "
+            f"Received: weight_decay={weight_decay}."
+        )
+    return value
+
+
+def check_image_shape(image_shape, *, name, ranks=(3,)):
+    if not hasattr(image_shape, "__iter__") or isinstance(image_shape, (str, bytes)):
+        raise TypeError(f"`image_shape` must be a tuple of integers. Received: image_shape={image_shape!r}.")
+    shape = tuple(image_shape)
+    if len(shape) not in ranks:
+        if ranks == (3,):
+            expected = "(height, width, channels)"
+            mend = "Add the channel axis to gray images; use `mlp` for vectors."
+        else:
+            expected = "of 1 to 3 numbers"
+            mend = "Leave out the batch axis."
+        raise ValueError(f"`image_shape` must be {expected} for `{name}`. Received: image_shape={shape}. {mend}")
+    return tuple(check_integer(size, "image_shape", minimum=1) for size in shape)
