@@ -87,15 +87,24 @@ def _maximize(network, attack, loss, images, start):
         with attack_mode(network):
             return loss(network(x, training=False))
 
-    @tf.function(reduce_retracing=True)
-    def maximize(images, start):
+    def maximize(images, start=None):
         return attack.maximize(objective, images, start=start).images
 
+    inputs = (images,) if start is None else (images, start)
+    maximize = _traced(maximize, *inputs)
     found = []
     for i in range(0, len(images), _BATCH_SIZE):
-        part = None if start is None else tf.constant(start[i : i + _BATCH_SIZE])
-        found.append(maximize(tf.constant(images[i : i + _BATCH_SIZE]), part).numpy())
+        found.append(maximize(*(tf.constant(array[i : i + _BATCH_SIZE], tf.float32) for array in inputs)).numpy())
     return np.concatenate(found)
+
+
+def _traced(function, *arrays):
+    """Traces a function of float images once for all batch sizes.
+
+    Calling a new `tf.function` for each network and attack instead would make TensorFlow warn of retracing.
+    """
+    specs = [tf.TensorSpec((None, *array.shape[1:]), tf.float32) for array in arrays]
+    return tf.function(function).get_concrete_function(*specs)
 
 
 def predict_logits(network, images):
@@ -108,10 +117,12 @@ def predict_logits(network, images):
     Returns:
         Float array of shape `(n, num_classes)`.
     """
-    predict = tf.function(
-        lambda x: network(x, training=False) if isinstance(network, keras.Model) else network(x), reduce_retracing=True
-    )
-    parts = [predict(tf.constant(images[i : i + _BATCH_SIZE])).numpy() for i in range(0, len(images), _BATCH_SIZE)]
+    inference = {"training": False} if isinstance(network, keras.Model) else {}
+    predict = _traced(lambda x: network(x, **inference), images)
+    parts = [
+        predict(tf.constant(images[i : i + _BATCH_SIZE], tf.float32)).numpy()
+        for i in range(0, len(images), _BATCH_SIZE)
+    ]
     return np.concatenate(parts)
 
 
