@@ -21,11 +21,14 @@ lint: $(VENV)/.installed-test
 
 # Lint, build the wheel, install it in an environment of its own, and test that copy, doctests included.
 check: lint
-	rm -rf build dist $(VENV)-wheel
+	rm -rf build dist $(VENV)-wheel $(VENV)-check
 	$(BIN)/python -m build --wheel
 	$(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/pip install --quiet "$$(echo dist/*.whl)[test]"
-	$(VENV)-wheel/bin/python -m pytest --import-mode=importlib -p no:cacheprovider tests --pyargs keras_acet
+	mkdir $(VENV)-check && cp -r tests recipes train.py README.md pyproject.toml $(VENV)-check  # all but the package
+	cd $(VENV)-check && ../$(VENV)-wheel/bin/python -c \
+		"import keras_acet; assert 'site-packages' in keras_acet.__file__, keras_acet.__file__"
+	cd $(VENV)-check && ../$(VENV)-wheel/bin/pytest --import-mode=importlib -p no:cacheprovider tests --pyargs keras_acet
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/train_step.py
@@ -40,4 +43,4 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-wheel build dist *.egg-info runs
+	rm -rf $(VENV) $(VENV)-wheel $(VENV)-check build dist *.egg-info runs

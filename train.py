@@ -7,20 +7,21 @@ Examples:
   python train.py --dataset=npz:my_images.npz --method=acet --epochs=20 --run_dir=runs/mine
 
 Flags given later win over earlier ones and over those in a flag file. Flags whose default is
-"by data set" take the paper's value for that data set. A killed run goes on from its last completed
-epoch when the same command is given again.
+"by data set" take the paper's value where the paper has the set or one of its kind, and our own for
+digits. A killed run goes on from its last completed epoch when the same command is given again.
 """
 
 import contextlib
 import logging
 import os
 import pathlib
+import re
 import sys
 import tempfile
 
 from absl import app, flags
 
-# What the paper used; the data sets below name only their differences.
+# What the paper used for MNIST; the data sets below name only their differences.
 _PAPER = {
     "network": "lenet",
     "epochs": 100,
@@ -33,6 +34,7 @@ _PAPER = {
     "noise": "paper",
     "epsilon": 0.3,
     "num_steps": 40,
+    "step_schedule": "constant",
     "attack_momentum": 0.0,
     "adversary": "fresh",
     "image_start_probability": 0.0,
@@ -55,6 +57,7 @@ _BY_DATASET = {
         "adversary": "persistent",
         "epsilon": 0.33,
         "num_steps": 10,
+        "step_schedule": "loguniform",
         "step_size": 0.03,
         "step_size_max": 0.2,
         "attack_momentum": 0.75,
@@ -77,8 +80,8 @@ _BY_DATASET = {
         "step_size": 0.02,
     },
 }
-# The user's own images: the paper's recipe, with the network by the images' shape.
-_OWN_DATA = {"network": None, "augmentation": "none"}
+# The user's own data: the paper's recipe, with network and noise by the shape of an image.
+_OWN_DATA = {"network": None, "augmentation": "none", "noise": None}
 _NOT_SETTINGS = ("run_dir", "overwrite", "data_dir", "download")
 
 _BY = " (default: by data set)"
@@ -98,7 +101,7 @@ flags.DEFINE_string("run_dir", None, "Where the run is written (default: runs/DA
 flags.DEFINE_boolean(
     "overwrite",
     False,
-    "Replace a finished run, or one made with other flags, in the run directory.",
+    "Replace a finished run, or one made with other flags: all that is in the run directory goes.",
 )
 flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets keeps its data (default: its own choice).")
 flags.DEFINE_boolean("download", True, "Download a data set that is not in the data directory.")
@@ -190,18 +193,17 @@ flags.DEFINE_float(
 # Attack.
 flags.DEFINE_float("epsilon", None, f"Radius of the attack in pixel units, in (0, 1]{_BY}.")
 flags.DEFINE_integer("num_steps", None, f"Attack steps per training step{_BY}.", lower_bound=1)
-flags.DEFINE_float("step_size", None, "Size of an attack step in pixel units (default: epsilon / num_steps).")
-flags.DEFINE_float(
-    "step_size_max",
-    None,
-    "If given, the first step is drawn for each batch, log-uniformly between --step_size and this, and falls linearly.",
-)
 flags.DEFINE_enum(
     "step_schedule",
-    "constant",
-    ["constant", "linear"],
-    "Whether the steps of an attack stay or fall linearly to 0.",
+    None,
+    ["constant", "linear", "loguniform"],
+    "Whether all steps of an attack are --step_size; fall linearly to 0 from there; or from a first step that is drawn "
+    "for each batch, log-uniformly between --step_size and --step_size_max (default: constant; digits: loguniform).",
 )
+flags.DEFINE_float(
+    "step_size", None, "Size of an attack step in pixel units (default: by data set, else epsilon / num_steps)."
+)
+flags.DEFINE_float("step_size_max", None, "Largest first step, with --step_schedule=loguniform (digits: 0.2).")
 flags.DEFINE_float("attack_momentum", None, f"Momentum of the attack, in [0, 1); the paper: 0{_BY}.")
 flags.DEFINE_enum(
     "attack_start",
@@ -275,14 +277,6 @@ for _name in ("weight_decay", "penalty_weight", "warmup_epochs", "penalty_ramp_e
 @flags.multi_flags_validator(["min_sigma", "max_sigma"], message="--max_sigma must be at least --min_sigma")
 def _sigmas_in_order(values):
     return values["min_sigma"] <= values["max_sigma"]
-
-
-@flags.multi_flags_validator(
-    ["step_size", "step_size_max"], message="--step_size_max needs a --step_size that is not larger"
-)
-def _step_sizes_in_order(values):
-    high, low = values["step_size_max"], values["step_size"]
-    return high is None or (low is not None and low <= high)
 
 
 @flags.validator("drop_epochs", message="must be rising whole numbers, such as 50,75,90")
@@ -359,6 +353,8 @@ def _train(settings, run_dir):
             data.num_classes,
             weight_decay=settings["weight_decay"],
         )
+        if settings["noise"] is None:
+            settings["noise"] = "paper" if len(data.image_shape) == 3 else "uniform"
         steps_per_epoch = settings["steps_per_epoch"] or data.steps_per_epoch
         adversary = _adversary(settings, seeds, data)
         penalty_weight = settings["penalty_weight"]
@@ -383,7 +379,7 @@ def _train(settings, run_dir):
         model.build((None, *data.image_shape))
         model.optimizer.build(model.trainable_variables)
         extra_flags = {"data_dir": FLAGS.data_dir} if FLAGS.data_dir else {}
-        run.claim(_as_text(settings), overwrite=FLAGS.overwrite, extra_flags=extra_flags)
+        run.claim(_as_text(settings), overwrite=FLAGS.overwrite, extra_flags=extra_flags, fingerprint=data.fingerprint)
 
     progress = run.restore(model)
     for note in progress.notes:
@@ -420,7 +416,7 @@ def _train(settings, run_dir):
             "table": table.to_dict(),
             "last_epoch": progress.history[-1],
             "training_seconds": round(progress.seconds, 1),
-            "data_fingerprint": getattr(data, "fingerprint", None),
+            "data_fingerprint": data.fingerprint,
             "versions": _versions(),
         }
     )
@@ -432,6 +428,10 @@ def _adversary(settings, seeds, data):
 
     if settings["method"] == "plain":
         return None
+    if settings["noise"] != "uniform" and len(data.image_shape) != 3:
+        raise ValueError(
+            f"--noise={settings['noise']} needs images; vectors such as those of {data.name} take --noise=uniform"
+        )
     if settings["noise"] == "paper":
         source = noise.PaperNoise(
             min_sigma=settings["min_sigma"],
@@ -443,10 +443,9 @@ def _adversary(settings, seeds, data):
         source = noise.PermutedNoise(seed=seeds["noise"])
     else:
         source = noise.UniformNoise(seed=seeds["noise"])
-    source(data.train_images[:2].astype("float32"))  # noise that does not suit the data says so here
     if settings["method"] == "ceda":
         return adversary.Adversary(source, noise_fraction=settings["noise_fraction"])
-    if settings["step_size_max"] is not None:
+    if settings["step_schedule"] == "loguniform":
         step_size = attack.LogUniformDecay(settings["step_size"], settings["step_size_max"])
     elif settings["step_schedule"] == "linear":
         step_size = attack.LinearDecay(settings["step_size"])
@@ -477,6 +476,13 @@ def _adversary(settings, seeds, data):
 
 
 def _optimizer(settings, rate):
+    """The optimizer as Keras has it.
+
+    Differs from the authors' code, which uses that of TensorFlow 1:
+    1. The velocity of `sgd` is in units of the weights' change (`v = momentum v - rate gradient`), not of the gradient,
+       so the velocity from before a drop of the rate lives on at its old size for about `1 / (1 - momentum)` steps.
+    2. The epsilon of `adam` is 1e-7, not 1e-8.
+    """
     import keras
 
     average = {}
@@ -503,16 +509,33 @@ def _settings():
     for name in _OURS:
         if name not in _NOT_SETTINGS:
             settings[name] = defaults.get(name) if FLAGS[name].value is None else FLAGS[name].value
-    if settings["step_size"] is None:
+    if settings["step_schedule"] != defaults["step_schedule"]:  # the data set's steps are for its own schedule
+        settings["step_size"], settings["step_size_max"] = FLAGS.step_size, FLAGS.step_size_max
+    if settings["step_size"] is None and settings["step_schedule"] != "loguniform":
         settings["step_size"] = settings["epsilon"] / settings["num_steps"]
+    _check_step_sizes(settings)
     if settings["eval_epsilon"] is None:
         settings["eval_epsilon"] = 0.025 if dataset == "moons" else 0.3
     noise_per_step = settings["noise_fraction"] * settings["batch_size"]
-    if settings["adversary"] == "persistent" and settings["pool_size"] < noise_per_step:
+    has_pool = settings["method"] == "acet" and settings["adversary"] == "persistent"
+    if has_pool and settings["pool_size"] < noise_per_step:
         raise UserError(
             f"--pool_size={settings['pool_size']} must be at least the {noise_per_step:.0f} noise images of a step"
         )
     return settings
+
+
+def _check_step_sizes(settings):
+    low, high = settings["step_size"], settings["step_size_max"]
+    if settings["step_schedule"] != "loguniform":
+        if high is not None:
+            schedule = settings["step_schedule"]
+            raise UserError(f"--step_size_max={high:g} is for --step_schedule=loguniform; the schedule is {schedule}")
+    elif low is None or high is None or low > high:
+        raise UserError(
+            "--step_schedule=loguniform needs a --step_size and a --step_size_max that is not smaller; "
+            f"they are {low} and {high}"
+        )
 
 
 def _as_text(settings):
@@ -599,7 +622,8 @@ def _parse_flags(argv):
 
 def _fail(error):
     sys.stdout.flush()
-    message = " ".join(str(error).removeprefix("ERROR:: ").split())
+    message = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Keras colours some of its messages
+    message = " ".join(message.removeprefix("ERROR:: ").split())
     print(f"train.py: error: {message}", file=sys.stderr)
     sys.exit(2)
 

@@ -15,6 +15,7 @@ from keras_acet import noise
 from keras_acet import projections
 from keras_acet import published_weights
 from keras_acet import runs
+from keras_acet import schedules
 from keras_acet import trainer
 from keras_acet.adversary import Adversary
 from keras_acet.adversary import PersistentAdversary
@@ -39,5 +40,6 @@ __all__ = [
     "projections",
     "published_weights",
     "runs",
+    "schedules",
     "trainer",
 ]

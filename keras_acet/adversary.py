@@ -192,6 +192,11 @@ class PersistentAdversary(Adversary):
             image_shape: Shape of one batch of images, `(None, height, width, channels)`.
         """
         shape = (self.pool_size, *image_shape[1:])
+        if None in shape:
+            raise ValueError(
+                "A pool needs images of one size. Received: a network of input shape "
+                f"{tuple(image_shape)}. Give its Input height, width and channels, or use `Adversary`."
+            )
         self.noise_images = self.add_weight(name="noise_images", shape=shape, initializer="zeros", trainable=False)
         self.states = self.add_weight(name="states", shape=shape, initializer="zeros", trainable=False)
         self.filled = self.add_weight(

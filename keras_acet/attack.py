@@ -5,6 +5,7 @@ same loop with other numbers.
 """
 
 import functools
+import numbers
 from typing import NamedTuple
 
 import keras
@@ -168,7 +169,7 @@ class PGD(keras.layers.Layer):
             raise ValueError(f"`start` must be 'input' or 'random'. Received: start={start!r}.")
         self.epsilon = epsilon
         self.num_steps = int(num_steps)
-        self.step_size = ConstantStep(step_size) if isinstance(step_size, (int, float)) else step_size
+        self.step_size = ConstantStep(step_size) if isinstance(step_size, numbers.Real) else step_size
         self.momentum = momentum
         self.start = start
         self.seed = seed
@@ -190,6 +191,7 @@ class PGD(keras.layers.Layer):
             `AttackResult`.
         """
         images = tf.convert_to_tensor(images)
+        objective = _in_dtype(objective, images.dtype)
         num_steps = tf.convert_to_tensor(self.num_steps if num_steps is None else num_steps, tf.int32)
         lower, upper = linf_bounds(images, epsilon=self.epsilon)
         step_sizes = self._step_sizes(num_steps)
@@ -258,6 +260,10 @@ class PGD(keras.layers.Layer):
         for key in ("step_size", "seed"):
             config[key] = keras.saving.deserialize_keras_object(config[key])
         return cls(**config)
+
+
+def _in_dtype(objective, dtype):
+    return lambda images: tf.cast(objective(images), dtype)
 
 
 def _value_and_gradient(objective, x):

@@ -114,6 +114,14 @@ def _has_few_channels(layer):
 def _all_layers(layer):
     yield layer
     children = layer.layers if isinstance(layer, keras.Model) else vars(layer).values()
-    for child in children:
-        if isinstance(child, keras.layers.Layer):
-            yield from _all_layers(child)
+    yield from _layers_in(children)
+
+
+def _layers_in(values):
+    for value in values:
+        if isinstance(value, keras.layers.Layer):
+            yield from _all_layers(value)
+        elif isinstance(value, (list, tuple)):
+            yield from _layers_in(value)
+        elif isinstance(value, dict):
+            yield from _layers_in(value.values())

@@ -53,7 +53,7 @@ def attack_noise(network, noise_images, *, epsilon, start_images=None, transfer_
     ball, with the logit gap as objective, and the points found on other networks.
 
     Args:
-        network: `keras.Model` from images to logits.
+        network: `keras.Model` from images to logits, or a function that TensorFlow can differentiate.
         noise_images: Float array of shape `(n, ...)`, values in `[0, 1]`.
         epsilon: Radius in pixel units.
         start_images: Images of the same shape, test images say, to start two more attacks from; or None.
@@ -84,8 +84,10 @@ def attack_noise(network, noise_images, *, epsilon, start_images=None, transfer_
 
 def _maximize(network, attack, loss, images, start):
     def objective(x):
+        if not isinstance(network, keras.Model):
+            return loss(_logits(network, x))
         with attack_mode(network):
-            return loss(network(x, training=False))
+            return loss(_logits(network, x))
 
     def maximize(images, start=None):
         return attack.maximize(objective, images, start=start).images
@@ -107,6 +109,12 @@ def _traced(function, *arrays):
     return tf.function(function).get_concrete_function(*specs)
 
 
+def _logits(network, images):
+    """Logits in float32, whatever precision the network computes in."""
+    logits = network(images, training=False) if isinstance(network, keras.Model) else network(images)
+    return tf.cast(logits, tf.float32)
+
+
 def predict_logits(network, images):
     """Computes the logits of all images, in inference mode and in batches.
 
@@ -117,8 +125,7 @@ def predict_logits(network, images):
     Returns:
         Float array of shape `(n, num_classes)`.
     """
-    inference = {"training": False} if isinstance(network, keras.Model) else {}
-    predict = _traced(lambda x: network(x, **inference), images)
+    predict = _traced(lambda x: _logits(network, x), images)
     parts = [
         predict(tf.constant(images[i : i + _BATCH_SIZE], tf.float32)).numpy()
         for i in range(0, len(images), _BATCH_SIZE)
@@ -170,7 +177,8 @@ def evaluate(model, data, *, epsilon=0.3, num_noise=512, seed=0):
     over `worst_case_attacks`; and every out-distribution set of the data.
 
     Args:
-        model: `keras.Model` from images to logits; an `ACETModel` too.
+        model: `keras.Model` from images to logits, an `ACETModel` too; or a function that TensorFlow can
+            differentiate.
         data: `datasets.Data`.
         epsilon: Radius of the attacks in pixel units.
         num_noise: Number of noise images, at most the size of the test set.
@@ -215,8 +223,10 @@ def evaluation_noise(test_images, num_noise, *, seed=0):
     """
     chosen = np.random.default_rng(seed).permutation(len(test_images))[:num_noise]
     images = tf.constant(test_images[chosen])
-    noise = PaperNoise(sigma_per="image", seed=seed) if images.shape.rank == 4 else UniformNoise(seed=seed)
-    return noise(images).numpy()
+    if images.shape.rank == 4:
+        return PaperNoise(sigma_per="image", seed=seed)(images).numpy()
+    # Not the seed of the first attack, whose random start would be made of the same numbers.
+    return UniformNoise(seed=seed + 1_000_003)(images).numpy()
 
 
 def as_float(images):

@@ -1,5 +1,7 @@
 """The Keras model whose `train_step` adds the confidence penalty."""
 
+import contextlib
+
 import keras
 import tensorflow as tf
 
@@ -25,9 +27,10 @@ class ACETModel(keras.Model):
 
     Everything else is Keras: `compile`, `fit`, callbacks, `validation_data`, `class_weight` and `sample_weight` (both
     weigh the clean examples), `steps_per_execution`, `evaluate`, `predict`, `save`. Weight decay is the network's own
-    business (a regularizer of its layers). `fit` reports, besides the usual: `cross_entropy` (clean examples, without
-    regularisation), `penalty` (mean of `max_l log p_l` over the noise, in training mode), `noise_confidence` and
-    `adversarial_confidence` (mean confidence on the noise before and after the attack, as the attack saw it).
+    business (a regularizer of its layers). `fit` reports, besides the usual: `cross_entropy` (clean examples with their
+    weights, without regularisation), `penalty` (mean of `max_l log p_l` over the noise, in training mode),
+    `noise_confidence` and `adversarial_confidence` (mean confidence on the noise before and after the attack, as the
+    attack saw it).
 
     Args:
         network: Any `keras.Model` from images in `[0, 1]` to logits of shape `(batch, num_classes)`.
@@ -42,8 +45,10 @@ class ACETModel(keras.Model):
         training: Passed on to the network.
 
     Raises:
-        TypeError: If `network` is not a `keras.Model`.
-        ValueError: If `penalty_weight` is negative or `attack_precision` not one of the two.
+        TypeError: If `network` is not a `keras.Model` or `adversary` no adversary; in `fit`, if images are not of a
+            float type, or the network cannot compute in `attack_precision`.
+        ValueError: If `network` ends in a softmax, `penalty_weight` is negative or `attack_precision` not one of the
+            two; in `fit`, if a `tf.distribute` strategy has more than one replica, which is not supported yet.
 
     Source: Hein et al., CVPR 2019, arXiv:1812.05720, and the authors' code. The attack runs before the tape opens
         and calls the network in inference mode, so that batch-norm averages stay; no gradient flows through it.
@@ -52,12 +57,24 @@ class ACETModel(keras.Model):
         2. The number of noise images may differ from that of the clean ones; each example weighs the same.
     """
 
-    def __init__(self, network, adversary=None, *, penalty_weight=1.0, attack_precision="float32", name=None):
-        super().__init__(name=name)
+    def __init__(
+        self, network, adversary=None, *, penalty_weight=1.0, attack_precision="float32", name=None, dtype=None
+    ):
+        super().__init__(name=name, dtype=dtype)
         if not isinstance(network, keras.Model):
             raise TypeError(
                 "`network` must be a keras.Model that maps images to logits. "
                 f"Received: network={network!r} of type {type(network).__name__}."
+            )
+        if _ends_in_softmax(network):
+            raise ValueError(
+                "`network` must end in logits. Received: a network whose last layer applies a softmax. Leave it out "
+                "(in keras.applications: classifier_activation=None)."
+            )
+        if adversary is not None and not hasattr(adversary, "sample"):
+            raise TypeError(
+                "`adversary` must be None, an `Adversary` or a `PersistentAdversary`; a noise goes into "
+                f"`Adversary(noise)`. Received: adversary={adversary!r} of type {type(adversary).__name__}."
             )
         if isinstance(penalty_weight, (int, float)) and not penalty_weight >= 0:
             raise ValueError(f"`penalty_weight` must be at least 0. Received: penalty_weight={penalty_weight}.")
@@ -99,7 +116,9 @@ class ACETModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def train_step(self, data):
+        _check_one_replica()
         images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        images = _as_pixels(images)
         noise = self._sample_noise(images)
 
         with tf.GradientTape() as tape:
@@ -144,11 +163,23 @@ class ACETModel(keras.Model):
             return None
 
         def log_confidence(x):
-            with attack_mode(self.network, precision=self.attack_precision):
+            with attack_mode(self.network, precision=self.attack_precision), self._advice_on_precision():
                 logits = self.network(x, training=False)
             return log_max_confidence(tf.cast(logits, tf.float32))
 
         return self.adversary.sample(images, log_confidence)
+
+    @contextlib.contextmanager
+    def _advice_on_precision(self):
+        try:
+            yield
+        except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+            if self.attack_precision == "float32":
+                raise
+            raise TypeError(
+                f"The network cannot compute in {self.attack_precision}; a layer of your own with float32 tensors "
+                f"inside is the usual reason. Give attack_precision='float32'. TensorFlow says: {error}"
+            ) from error
 
     def _penalty_weight_now(self):
         if callable(self.penalty_weight):
@@ -162,11 +193,38 @@ class ACETModel(keras.Model):
             "penalty_weight": keras.saving.serialize_keras_object(self.penalty_weight),
             "attack_precision": self.attack_precision,
             "name": self.name,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
         }
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        for key in ("network", "adversary", "penalty_weight"):
+        for key in ("network", "adversary", "penalty_weight", "dtype"):
             config[key] = keras.saving.deserialize_keras_object(config[key])
         return cls(**config)
+
+
+def _as_pixels(images):
+    images = tf.convert_to_tensor(images)
+    if not images.dtype.is_floating:
+        raise TypeError(
+            f"Images must be floats in [0, 1]. Received: {images.dtype.name}. For 8-bit levels divide by 255."
+        )
+    return tf.cast(images, tf.float32)
+
+
+def _check_one_replica():
+    # The penalty would have to be divided by the number of replicas, as Keras does with its own losses, and each
+    # replica would need noise of its own: mirrored seeds give all of them the same.
+    num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if num_replicas > 1:
+        raise ValueError(
+            f"ACETModel trains on one replica only so far. Received: a strategy with {num_replicas} of them."
+        )
+
+
+def _ends_in_softmax(network):
+    last = network
+    while getattr(last, "outputs", None) and last.layers:  # the layers of a subclassed model are in no known order
+        last = last.layers[-1]
+    return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax

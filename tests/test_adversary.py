@@ -141,3 +141,8 @@ def test_bad_arguments():
         PersistentAdversary(UniformNoise(), None)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"pool of 4 slots cannot hold.*Raise `pool_size`"):
         persistent(pool_size=4).sample(IMAGES, brightness)
+
+
+def test_a_pool_needs_images_of_one_size():
+    with pytest.raises(ValueError, match=r"A pool needs images of one size. Received: .*\(None, None, None, 1\)"):
+        persistent().build((None, None, None, 1))

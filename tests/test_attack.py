@@ -201,7 +201,7 @@ def test_step_sizes_by_hand():
     assert drawn[:, 0].max() <= 1.0
 
 
-@pytest.mark.parametrize("step_size", [None, 0.1, LinearDecay(0.2), LogUniformDecay(0.1, 0.2)])
+@pytest.mark.parametrize("step_size", [None, 0.1, np.float32(0.125), LinearDecay(0.2), LogUniformDecay(0.1, 0.2)])
 def test_config_round_trip(objective, step_size):
     attack = PGD(epsilon=0.2, num_steps=4, step_size=step_size, momentum=0.5, seed=3)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(attack))

@@ -33,8 +33,9 @@ FLAGS = [
     ("epsilon no number", ["--epsilon=big"], "could not convert string to float: 'big'"),
     ("evaluation epsilon", ["--eval_epsilon=1.5"], "must be in (0, 1]"),
     ("step size negative", ["--step_size=-0.1"], "must be in (0, 1]"),
-    ("step size order", ["--step_size=0.2", "--step_size_max=0.1"], "--step_size_max needs a --step_size that is not"),
-    ("step size alone", ["--step_size_max=0.1"], "--step_size_max needs a --step_size that is not larger"),
+    ("step size order", ["--step_size=0.3"], "a --step_size_max that is not smaller; they are 0.3 and 0.2"),
+    ("no largest step", ["--dataset=mnist", "--step_schedule=loguniform"], "smaller; they are None and None"),
+    ("largest step for nothing", ["--dataset=mnist", "--step_size_max=0.1"], "--step_size_max=0.1 is for --step_sch"),
     ("no steps", ["--num_steps=0"], "0 is not a positive integer"),
     ("sigma zero", ["--min_sigma=0"], "must be in (0, inf), in pixels; the paper: 1.0"),
     ("sigma infinite", ["--max_sigma=inf"], "must be in (0, inf), in pixels; the paper: 2.5"),
@@ -45,7 +46,7 @@ FLAGS = [
     ("momentum", ["--momentum=1"], "must be in [0, 1)"),
     ("averaging", ["--ema_momentum=1"], "must be in [0, 1)"),
     ("learning rate", ["--learning_rate=0"], "must be in (0, inf)"),
-    ("weight decay", ["--weight_decay=-1"], "flag --weight_decay=-1"),
+    ("weight decay", ["--weight_decay=-1"], "-1.0 is not a non-negative number"),
     ("penalty weight", ["--penalty_weight=nan"], "must be in [0, inf)"),
     ("epochs", ["--epochs=0"], "0 is not a positive integer"),
     ("batch size", ["--batch_size=-3"], "-3 is not a positive integer"),
@@ -69,6 +70,32 @@ def save_high_label(folder):
     np.savez(folder / "mine.npz", x_train=IMAGES, y_train=LABELS, x_test=IMAGES, y_test=LABELS + 1)
 
 
+def save_with_test_nan(folder):
+    test = IMAGES / np.float32(255)
+    test[0, 0, 0] = np.nan
+    np.savez(folder / "mine.npz", x_train=IMAGES, y_train=LABELS, x_test=test, y_test=LABELS)
+
+
+def save_damaged(folder):
+    np.savez_compressed(folder / "mine.npz", images=IMAGES, labels=LABELS)
+    content = bytearray((folder / "mine.npz").read_bytes())
+    for position in range(200, 1200):
+        content[position] ^= 0xFF
+    (folder / "mine.npz").write_bytes(content)
+
+
+def make_damaged_image(folder):
+    make_empty_class(folder)
+    (folder / "pets/dogs/0.png").write_bytes(b"no picture")
+
+
+def make_huge_image(folder):
+    from PIL import Image
+
+    make_empty_class(folder)
+    Image.new("1", (20000, 20000)).save(folder / "pets/dogs/0.png")
+
+
 def make_empty_class(folder):
     from PIL import Image
 
@@ -86,6 +113,11 @@ def begin_run(folder, flags="--dataset=npz:mine.npz\n--learning_rate=0.5\n", fin
         (folder / "run/results.json").write_text("{}")
 
 
+def damage_flags(folder):
+    begin_run(folder)
+    (folder / "run/flags.flags").write_bytes(b"\xff\xfe")
+
+
 def make_other_folder(folder):
     save_npz(folder)
     (folder / "run").mkdir()
@@ -100,18 +132,30 @@ def make_file(folder):
 # With files, turned away by the library: (name, set-up of the folder, arguments, part of the message).
 INPUTS = [
     ("unknown data set", None, ["--dataset=mnits"], "Received: 'mnits'. Did you mean 'mnist'"),
-    ("unknown network", save_npz, [*OWN, "--network=lnet"], "lenet"),
+    ("unknown network", save_npz, [*OWN, "--network=lnet"], "Received: 'lnet'. Did you mean 'lenet'"),
     ("unknown augmentation", save_npz, [*OWN, "--augmentation=corp"], "Received: 'corp'"),
     ("missing file", None, OWN, "Received: 'mine.npz'"),
     ("missing folder", None, ["--dataset=folder:pets"], "folder:PATH must name a folder of class folders"),
     ("empty class folder", make_empty_class, ["--dataset=folder:pets"], "pets/dogs: each class folder must hold"),
     ("rank of images", lambda f: save_npz(f, IMAGES[..., None]), OWN, "Received: (30, 8, 8, 1, 1)"),
     ("nan pixels", save_with_nan, OWN, "must be finite"),
+    ("nan pixels in the test set", save_with_test_nan, OWN, "test images must be finite"),
     ("pixel range", lambda f: save_npz(f, IMAGES.astype("float32")), OWN, "must lie in [0, 1]"),
     ("negative label", lambda f: save_npz(f, labels=LABELS - 1), OWN, "must count classes from 0"),
+    ("one class", lambda f: save_npz(f, labels=0 * LABELS + 2), OWN, "images of at least two classes are needed"),
+    ("gap in the labels", lambda f: save_npz(f, labels=2 * LABELS), OWN, "up to 4, none of them 1. Renumber them"),
+    ("labels of a float type", lambda f: save_npz(f, labels=LABELS / 2), OWN, "must be integers of shape (n,)"),
+    ("damaged npz", save_damaged, OWN, "npz:PATH must name a file of arrays of numbers"),
+    ("damaged image", make_damaged_image, ["--dataset=folder:pets"], "0.png must be an image that Pillow can read"),
+    ("huge image", make_huge_image, ["--dataset=folder:pets"], "exceeds limit of"),
     ("label beyond classes", save_high_label, OWN, "test labels must count classes from 0, here up to 2"),
     ("batch too large", save_npz, [*OWN, "--batch_size=500"], "Received: batch_size=500"),
-    ("noise on vectors", None, ["--dataset=moons", "--noise=paper"], "`PaperNoise` needs images of shape"),
+    (
+        "noise on vectors",
+        None,
+        ["--dataset=moons", "--noise=paper"],
+        "vectors such as those of moons take --noise=uniform",
+    ),
     (
         "network on vectors",
         None,
@@ -120,6 +164,7 @@ INPUTS = [
     ),
     ("other flags", begin_run, OWN, "begun with other flags: --learning_rate was 0.5, now 0.001"),
     ("finished run", lambda f: begin_run(f, finished=True), OWN, "run holds a finished run; name another --run_dir"),
+    ("damaged flag file", damage_flags, OWN, "run/flags.flags is damaged: it holds no flags"),
     ("directory in other use", make_other_folder, OWN, "run is not empty and holds no run"),
     ("directory in other use, overwrite", make_other_folder, [*OWN, "--overwrite"], "run is not empty and holds no"),
     ("file in the way", make_file, OWN, "run is a file; --run_dir must name a directory"),
@@ -193,12 +238,24 @@ def test_process_of_its_own_writes_one_line_too(tmp_path):
     assert tree(tmp_path) == before
 
 
-def test_data_set_that_cannot_be_had(train, tmp_path):
+def test_data_set_that_may_not_be_downloaded(train, tmp_path):
+    done = train(["--dataset=kmnist", "--nodownload", "--data_dir=here"], tmp_path)
+
+    check((done.code, done.stdout, done.stderr), "downloading was not allowed. To get it, run")
+    assert "tfds.load('kmnist', data_dir='data')" in done.stderr
+    assert tree(tmp_path) == {}
+
+
+def test_data_set_without_a_network(tmp_path):
+    nowhere = "http://127.0.0.1:9"
     begin = time.monotonic()
-    done = train(["--dataset=mnist", "--nodownload", "--data_dir=here"], tmp_path)
+    done = train_for_real(
+        ["--dataset=kmnist", "--data_dir=here"], tmp_path, http_proxy=nowhere, https_proxy=nowhere, no_proxy=""
+    )
 
     assert time.monotonic() - begin < 15
-    check((done.code, done.stdout, done.stderr), "mnist")
+    check(done, "cannot be reached")
+    assert "tfds.load('kmnist', data_dir='data')" in done[2]
     assert tree(tmp_path) == {}
 
 
@@ -221,6 +278,19 @@ def test_finished_run_outlives_an_overwrite_that_fails(train, tmp_path):
 
     check((done.code, done.stdout, done.stderr), "must be finite")
     assert tree(tmp_path) == before
+
+
+def test_run_goes_on_with_its_own_data_only(train, tmp_path):
+    save_npz(tmp_path)
+    assert train(["--run_dir=run", *OWN], tmp_path).code == 0
+    (tmp_path / "run/results.json").unlink()
+    save_npz(tmp_path, 255 - IMAGES)
+    before = tree(tmp_path)
+    done = train(["--run_dir=run", *OWN], tmp_path)
+
+    check((done.code, done.stdout, done.stderr), "the data have changed since the run in run began; name another")
+    assert tree(tmp_path) == before
+    assert train(["--run_dir=run", *OWN, "--overwrite"], tmp_path).code == 0
 
 
 def test_damaged_checkpoint_is_passed_over(train, tmp_path):

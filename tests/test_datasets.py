@@ -358,8 +358,9 @@ def test_augmentation_by_name_or_callable():
     [
         *((name, None, "lenet") for name in ("mnist", "fashion_mnist", "kmnist", "emnist_letters", "digits")),
         *((name, None, "resnet20") for name in ("svhn", "cifar10", "cifar100")),
-        *(("npz:a", shape, "resnet20") for shape in ((65, 64, 1), (28, 28, 3))),
+        *(("npz:a", shape, "resnet20") for shape in ((68, 64, 1), (28, 28, 3))),
         *(("npz:a", (64, 64, 1), "lenet"), ("npz:a", (7,), "mlp"), ("moons", None, "mlp")),
+        *(("npz:a", (50, 50, 3), "lenet"), ("npz:a", (65, 64, 1), "MobileNetV2")),
     ],
 )
 def test_default_network(name, image_shape, expected):

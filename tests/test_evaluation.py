@@ -105,3 +105,26 @@ def test_noise_is_reproducible_and_no_larger_than_the_test_set():
 def test_as_float():
     np.testing.assert_array_equal(evaluation.as_float(np.array([0, 255], np.uint8)), np.float32([0, 1]))
     assert evaluation.as_float(np.array([0.5])).dtype == tf.float32.as_numpy_dtype
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float64"])
+def test_networks_of_any_precision(policy):
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, dtype=policy)])
+    network.layers[0].set_weights([np.array([[4.0, 0.0]]), np.zeros(2)])
+    images = np.array([[0.0], [0.5], [1.0]], np.float32)
+    table = evaluation.evaluate(network, data_of(images, np.array([0, 0, 0])), num_noise=3)
+    assert table["toy (test)"]["mmc"] == pytest.approx(np.mean(softmax_of(4 * images)), abs=0.01)  # bfloat16: 8 bits
+
+
+def test_a_function_is_scored_like_a_network():
+    network = linear_network()
+    data = data_of(np.array([[0.0], [0.5], [1.0]], np.float32), np.array([0, 1, 0]))
+    assert evaluation.evaluate(lambda x: network(x), data).rows == evaluation.evaluate(network, data).rows
+
+
+def test_noise_for_vectors_is_not_the_random_start_of_the_first_attack():
+    noise = evaluation.evaluation_noise(np.full((2000, 2), 0.5, np.float32), 2000, seed=3)
+    attack = evaluation.worst_case_attacks(0.1, seed=3)["40 steps"]
+    offset = attack.start_images(noise) - noise
+    # Correlation of 4000 independent pairs: standard deviation 1 / sqrt(4000) = .016.
+    assert abs(np.corrcoef(offset.numpy().ravel(), noise.ravel())[0, 1]) < 0.08

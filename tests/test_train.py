@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -215,6 +216,63 @@ def test_help_is_fast_and_loads_no_tensorflow(flag, tmp_path):
     for name in ("epsilon", "run_dir", "flagfile", "penalty_weight"):
         assert f"--{name}" in done.stdout
     assert list(tmp_path.glob("runs")) == []
+
+
+# Training settings and attack of the paper (its supplement, and the authors' code), common to the four sets.
+PUBLISHED = {"epochs": "100", "batch_size": "128", "schedule": "steps", "drop_epochs": "50,75,90"}
+PUBLISHED |= {"weight_decay": "0.0005", "crop_padding": "4"}
+NOISE = {"noise": "paper", "min_sigma": "1.0", "max_sigma": "2.5", "sigma_per": "batch", "noise_fraction": "1.0"}
+NOISE |= {"penalty_weight": "1.0"}
+ATTACK = {"adversary": "fresh", "epsilon": "0.3", "num_steps": "40", "step_size": "0.0075", "attack_momentum": "0.0"}
+ATTACK |= {"step_schedule": "constant", "attack_start": "random"}
+ADAM = {"optimizer": "adam", "learning_rate": "0.001"}
+SGD = {"optimizer": "sgd", "learning_rate": "0.1", "momentum": "0.9"}
+BY_SET = {
+    "mnist": {"network": "lenet", **ADAM, "augmentation": "crop"},
+    "svhn": {"network": "resnet20", **SGD, "augmentation": "crop"},
+    "cifar10": {"network": "resnet20", **SGD, "augmentation": "flip_crop"},
+    "cifar100": {"network": "resnet20", **SGD, "augmentation": "flip_crop"},
+}
+
+
+@pytest.mark.parametrize("dataset", BY_SET)
+@pytest.mark.parametrize("method", ["plain", "ceda", "acet"])
+def test_paper_recipes_hold_the_papers_numbers(dataset, method):
+    lines = (ROOT / f"recipes/paper/{dataset}_{method}.flags").read_text().splitlines()
+    found = dict(line[2:].split("=") for line in lines if not line.startswith("#"))
+    extra = {"plain": {}, "ceda": NOISE, "acet": NOISE | ATTACK}[method]
+
+    assert found == {"dataset": dataset, "method": method, **PUBLISHED, **BY_SET[dataset], **extra}
+
+
+def test_digits_take_the_papers_attack_when_asked(train, tmp_path):
+    published = ["--adversary=fresh", "--epsilon=0.3", "--num_steps=40", "--step_schedule=constant"]
+    published += ["--attack_momentum=0", "--image_start_probability=0"]
+    arguments = ["--dataset=digits", *published, "--epochs=1", "--steps_per_epoch=1", "--num_noise=2", "--run_dir=run"]
+    assert train(arguments, tmp_path).code == 0
+
+    lines = (tmp_path / "run/flags.flags").read_text().splitlines()
+    assert {"--step_size=0.0075", "--step_schedule=constant"} <= set(lines)
+    assert not [line for line in lines if line.startswith("--step_size_max")]
+
+
+def test_vectors_take_uniform_noise_by_default(train, tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.random.default_rng(0).uniform(size=(64, 5)), labels=np.arange(64) % 2)
+    arguments = ["--dataset=npz:a.npz", "--batch_size=16", "--epochs=1", "--num_steps=2", "--num_noise=4"]
+    assert train([*arguments, "--run_dir=run"], tmp_path).code == 0
+
+    assert "--noise=uniform" in (tmp_path / "run/flags.flags").read_text().splitlines()
+
+
+def test_last_step_that_blows_up_ends_the_run(train, images_npz, tmp_path):
+    """Its loss was still finite; the weights it leaves are not."""
+    blow_up = ["--optimizer=sgd", "--schedule=constant", "--learning_rate=1e30", "--steps_per_epoch=1"]
+    done = train(command(images_npz, "--method=plain", *blow_up, "--epochs=1"), tmp_path)
+
+    assert done.code == 1
+    assert re.search(r"error: .* after step 1 \(epoch 1, its last\); there is no checkpoint yet", done.stderr)
+    assert not list(tmp_path.glob("run/checkpoints/*"))
+    assert not (tmp_path / "run/model.keras").exists()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.flags")), ids=lambda path: path.stem)

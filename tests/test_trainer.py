@@ -1,4 +1,5 @@
 import json
+import types
 
 import keras
 import numpy as np
@@ -246,3 +247,83 @@ def test_bad_arguments():
         ACETModel(small_network(), penalty_weight=-1)
     with pytest.raises(ValueError, match="`attack_precision` must be one of.*Received: attack_precision='float16'"):
         ACETModel(small_network(), attack_precision="float16")
+
+
+@pytest.mark.parametrize("last", [keras.layers.Dense(3, activation="softmax"), keras.layers.Softmax()], ids=type)
+def test_a_network_that_ends_in_softmax_is_refused(last):
+    network = keras.Sequential([keras.Input((3,)), last])
+    outer = keras.Sequential([keras.Input((3,)), network])
+    for wrong in (network, outer):
+        with pytest.raises(ValueError, match="`network` must end in logits.*classifier_activation=None"):
+            ACETModel(wrong)
+
+
+@pytest.mark.parametrize("wrong", [UniformNoise(seed=0), [1], "acet"], ids=type)
+def test_no_adversary(wrong):
+    with pytest.raises(TypeError, match=r"a noise goes into `Adversary\(noise\)`. Received: adversary="):
+        ACETModel(small_network(), wrong)
+
+
+def test_dtypes_of_images():
+    model = ACETModel(small_network(), adversary("ceda"))
+    model.compile("sgd")
+    with pytest.raises(TypeError, match="Images must be floats in .*Received: uint8. For 8-bit levels divide by 255"):
+        model.fit((IMAGES * 255).astype(np.uint8), LABELS, verbose=0)
+    data = tf.data.Dataset.from_tensor_slices((IMAGES.astype(np.float64), LABELS)).batch(16)
+    logs = model.fit(data, shuffle=False, verbose=0).history
+    assert 0.5 < logs["cross_entropy"][0] < 3
+
+
+def test_several_replicas_are_refused():
+    model = ACETModel(small_network(), adversary("ceda"))
+    model.compile("sgd")
+    two = types.SimpleNamespace(num_replicas_in_sync=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.distribute, "get_strategy", lambda: two)
+        with pytest.raises(ValueError, match="one replica only so far. Received: a strategy with 2 of them"):
+            model.train_step((tf.constant(IMAGES), tf.constant(LABELS)))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float64"])
+def test_a_model_keeps_its_precision_when_saved(policy, tmp_path):
+    network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3, dtype=policy)])
+    model = ACETModel(network, adversary("acet"), dtype=policy)
+    model.compile("adam")
+    logs = model.fit(IMAGES, LABELS, batch_size=16, verbose=0).history
+    assert np.isfinite(logs["loss"][0])
+    model.save(tmp_path / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "model.keras")
+    assert copy.dtype_policy.name == policy
+    assert type(copy.optimizer) is type(model.optimizer)
+    np.testing.assert_array_equal(copy.predict(IMAGES, verbose=0), model.predict(IMAGES, verbose=0))
+
+
+class TwoBranches(keras.layers.Layer):
+    """A user's own block: layers in a dict and a list, their outputs added to the input."""
+
+    def __init__(self, constant_dtype=None):
+        super().__init__()
+        self.branches = {"both": [keras.layers.Conv2D(1, 3, padding="same"), keras.layers.Conv2D(1, 1)]}
+        self.constant = None if constant_dtype is None else tf.ones((), constant_dtype)
+
+    def call(self, images):
+        for layer in self.branches["both"]:
+            images = images + layer(images)
+        return images if self.constant is None else images * self.constant
+
+
+def test_bfloat16_attack_reaches_the_layers_of_a_users_own_block():
+    network = keras.Sequential([keras.Input((8, 8, 1)), TwoBranches(), keras.layers.Flatten(), keras.layers.Dense(3)])
+    model = ACETModel(network, adversary("acet"), attack_precision="bfloat16")
+    model.compile("adam")
+    logs = model.fit(IMAGES, LABELS, batch_size=16, verbose=0).history
+    assert logs["adversarial_confidence"][0] > logs["noise_confidence"][0]
+
+
+def test_a_network_that_cannot_compute_in_bfloat16_says_so():
+    block = TwoBranches(constant_dtype=tf.float32)
+    network = keras.Sequential([keras.Input((8, 8, 1)), block, keras.layers.Flatten(), keras.layers.Dense(3)])
+    model = ACETModel(network, adversary("acet"), attack_precision="bfloat16")
+    model.compile("adam")
+    with pytest.raises(TypeError, match="The network cannot compute in bfloat16.*Give attack_precision='float32'"):
+        model.fit(IMAGES, LABELS, batch_size=16, verbose=0)

@@ -1,6 +1,7 @@
 """The user's own images: a folder of class folders, or an `.npz` file."""
 
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def _read_image(file, image_size):
             if image_size is not None:
                 image = image.resize(image_size[::-1], Image.Resampling.BILINEAR)
             return np.asarray(image).reshape(image.height, image.width, -1)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"{file} must be an image that Pillow can read. Received: {error}. Replace or remove the file."
         ) from error
@@ -107,7 +108,7 @@ def read_npz(path):
             keys = _SPLIT_KEYS if set(_SPLIT_KEYS) <= set(found) else _WHOLE_KEYS
             arrays = [archive[key] for key in keys if key in found]
     # TypeError: a single array (.npy) cannot be entered.
-    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, TypeError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"npz:PATH must name a file of arrays of numbers written by `np.savez`. Received: {path!r} ({error})."
         ) from error

@@ -10,8 +10,7 @@ from keras_acet.datasets.augmentation import random_crop, random_flip_crop
 from keras_acet.datasets.data import Data, OODSets
 
 _AUGMENTATIONS = {"none": None, "crop": random_crop, "flip_crop": random_flip_crop}
-# Sets whose test images serve as out-of-distribution images (paper, Table 1, as far as they are in TensorFlow
-# Datasets in the same shape).
+# Sets whose test images serve as out-of-distribution images: those of the paper's Table 1 that need no conversion.
 _OOD_NAMES = {
     "mnist": ("fashion_mnist",),
     "fashion_mnist": ("mnist",),
@@ -37,7 +36,8 @@ def default_network(name, image_shape=None):
     """Returns the name of the network that suits a set, as published where the paper has the set.
 
     For `folder:` and `npz:` it depends on `image_shape`, as in `Data.image_shape`: "mlp" for vectors, "lenet" for gray
-    images up to 64 pixels a side, else "resnet20" (LeNet's first dense layer has 17 million weights on 64 x 64).
+    images up to 64 pixels a side (its first dense layer has 17 million weights there), else "resnet20". That halves an
+    image twice; where height or width is no multiple of 4 it is "lenet" up to 64 pixels a side, else "MobileNetV2".
 
     >>> default_network("cifar10"), default_network("npz:my.npz", (28, 28, 1))
     ('resnet20', 'lenet')
@@ -49,7 +49,12 @@ def default_network(name, image_shape=None):
         raise ValueError(f"The default network of {name!r} depends on `image_shape`. Received: None.")
     if len(image_shape) == 1:
         return "mlp"
-    return "lenet" if image_shape[2] == 1 and max(image_shape[:2]) <= 64 else "resnet20"
+    is_small = max(image_shape[:2]) <= 64
+    if is_small and image_shape[2] == 1:
+        return "lenet"
+    if image_shape[0] % 4 == image_shape[1] % 4 == 0:
+        return "resnet20"
+    return "lenet" if is_small else "MobileNetV2"
 
 
 def load(

@@ -64,6 +64,6 @@ def _unknown_name_message(name):
     suggestions = " or ".join(repr(by_lower_case[match]) for match in near)
     did_you_mean = f" Did you mean {suggestions}?" if near else ""
     return (
-        f"`name` must be one of {names()} or of the `keras.applications` models "
-        f"{application_names()}. Received: name={name!r}.{did_you_mean}"
+        f"The network must be one of {names()}, or a `keras.applications` model such as 'MobileNetV2' or 'VGG16'. "
+        f"Received: {name!r}.{did_you_mean}"
     )
