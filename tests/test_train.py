@@ -267,7 +267,7 @@ def test_vectors_take_uniform_noise_by_default(train, tmp_path):
 def test_last_step_that_blows_up_ends_the_run(train, images_npz, tmp_path):
     """Its loss was still finite; the weights it leaves are not."""
     blow_up = ["--optimizer=sgd", "--schedule=constant", "--learning_rate=1e30", "--steps_per_epoch=1"]
-    done = train(command(images_npz, "--method=plain", *blow_up, "--epochs=1"), tmp_path)
+    done = train(command(images_npz, *TINY, "--method=plain", *blow_up, "--epochs=1"), tmp_path)
 
     assert done.code == 1
     assert re.search(r"error: .* after step 1 \(epoch 1, its last\); there is no checkpoint yet", done.stderr)
