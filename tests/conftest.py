@@ -30,6 +30,11 @@ def _server():
     script = pathlib.Path(__file__).with_name("command_line.py")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(script.parents[1]), *sys.path])}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    environment |= {
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+        "no_proxy": "",
+    }  # no network
     process = subprocess.Popen(
         [sys.executable, str(script)],
         stdin=subprocess.PIPE,

@@ -427,7 +427,7 @@ def with_pixel(value):
         ({"y_train": np.eye(10, dtype=int)}, r"training labels must .*\(10, 10\). For one-hot.*argmax"),
         ({"y_train": -np.arange(10)}, "training labels must count classes from 0.*Received: -1 at position 1"),
         ({"y_train": np.full(10, 10**9)}, "training labels .* up to 9 .* 1000000000 at position 0. Renumber"),
-        ({"y_train": np.zeros(10, int)}, "at least two classes are needed. Received: 1"),
+        ({"y_train": np.zeros(10, int)}, "images of at least two classes are needed. Received: labels .0. only"),
         ({"y_test": np.full(5, 2)}, "test labels .* up to 1 at most. Received: 2 at position 0"),
         ({"y_test": np.zeros(4, int)}, "test labels: each image needs one. Received: 5 images and 4 labels"),
         ({"y_train": np.array([None] * 10)}, "file of arrays of numbers written by `np.savez`.*Object arr"),

@@ -99,13 +99,6 @@ class Data:
         present = np.unique(labels)
         if len(present) < 2:
             raise ValueError(f"{name}: images of at least two classes are needed. Received: labels {present} only.")
-        if class_names is None and len(present) < self.num_classes:
-            missing = np.setdiff1d(np.arange(self.num_classes), present)[0]
-            raise ValueError(
-                f"{name}: training labels must count classes from 0 without a gap. Received: {len(present)} different "
-                f"labels up to {present[-1]}, none of them {missing}. Renumber them, for example with "
-                "np.unique(labels, return_inverse=True)[1], or give `class_names`."
-            )
         if test is None:
             held_out = _fifth_of_each_class(name, labels)
             test = images[held_out], labels[held_out]
