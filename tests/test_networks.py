@@ -333,7 +333,7 @@ def test_config_round_trip(name):
     [
         (("lenett", (28, 28, 1), 10), ValueError, r"\['lenet', 'mlp', 'resnet20'\].*mean 'lenet'"),
         (("mobilenet_v2", (32, 32, 3), 10), ValueError, "Did you mean 'MobileNetV2'"),
-        (("qqq", (28, 28, 1), 10), ValueError, r"Received: name='qqq'\.$"),
+        (("qqq", (28, 28, 1), 10), ValueError, r"Received: 'qqq'\.$"),
         ((3, (28, 28, 1), 10), TypeError, "`name` must be a string. Received: name=3"),
         (("lenet", (28, 28, 1), 1), ValueError, "`num_classes` must be at least 2. Received: 1"),
         (("lenet", (28, 28, 1), 2.5), TypeError, "`num_classes` must hold integers"),
