@@ -1,0 +1,68 @@
+"""The checkpoint file: all variables of a model and its optimizer, with a SHA-256 over them; no pickle."""
+
+import hashlib
+import json
+import re
+
+import keras
+import numpy as np
+
+from keras_acet.runs.files import whole_file
+
+
+def state(model):
+    """All variables that decide how training goes on, as `(path, variable)`; each once."""
+    variables = {}
+    for variable in [*model.variables, *model.optimizer.variables]:
+        variables.setdefault(id(variable), (variable.path, variable))
+    return list(variables.values())
+
+
+def _to_numpy(variable):
+    array = np.asarray(keras.ops.convert_to_numpy(variable))
+    # bfloat16 is no type of numpy's own; float32 holds it exactly.
+    return array if array.dtype.isbuiltin else array.astype(np.float32)
+
+
+def write_checkpoint(path, variables, meta):
+    """Writes the arrays of `variables` and `meta`, a dict that the `json` module can write, and a SHA-256 over both."""
+    arrays = [_to_numpy(variable) for _, variable in variables]
+    meta = {**meta, "paths": [path for path, _ in variables]}
+    meta = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    entries = {f"{index:05d}": array for index, array in enumerate(arrays)}
+    digest = np.array(_digest([meta, *arrays]))
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, meta=meta, sha256=digest, **entries)
+
+
+def read_checkpoint(path, variables):
+    """Returns the meta data and arrays of a checkpoint that is whole and fits `variables`, or raises."""
+    # np.load leaves a damaged file open that it opened itself.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        meta = file["meta"]
+        arrays = [file[name] for name in sorted(set(file.files) - {"meta", "sha256"})]
+        digest = str(file["sha256"])
+    if _digest([meta, *arrays]) != digest:
+        raise ValueError("its contents do not match its SHA-256")
+    meta = json.loads(meta.tobytes())
+    paths = [path for path, _ in variables]
+    if meta["paths"] != paths:
+        other = sorted(set(meta["paths"]) ^ set(paths))
+        raise ValueError(f"it is of another model: {', '.join(other[:3]) or 'the order of variables'} differs")
+    for (name, variable), array in zip(variables, arrays, strict=True):
+        if tuple(variable.shape) != array.shape:
+            raise ValueError(f"{name} has shape {tuple(variable.shape)} here and {array.shape} there")
+    return meta, arrays
+
+
+def _digest(arrays):
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def epoch_of(path):
+    match = re.fullmatch(r"epoch-(\d+)\.npz", path.name)
+    return int(match[1]) if match else None

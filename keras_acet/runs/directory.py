@@ -1,0 +1,307 @@
+"""The directory of a run: who may use it, what lies in it, where training goes on."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import shutil
+
+from keras_acet.runs.callbacks import AverageForValidation, Recorder, StopOnNonFiniteLoss
+from keras_acet.runs.checkpoints import epoch_of, read_checkpoint, state, write_checkpoint
+from keras_acet.runs.files import TEMPORARY, whole_file, write_text
+
+_FLAGS = "flags.flags"
+_LOCK = ".lock"
+_NOT_COMPARED = "# May be changed when the run goes on:"
+_FINGERPRINT = "# Fingerprint of the data: "
+_NUM_KEPT = 2
+
+
+class RunDirectoryError(ValueError):
+    """A run directory that cannot be used as asked; the message says why and what to do."""
+
+
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        epoch: Number of completed epochs.
+        history: List of one dict per completed epoch, name -> number.
+        seconds: Time spent in these epochs.
+        notes: Lines for the user, on damaged checkpoints that had to be passed over.
+    """
+
+    def __init__(self, epoch=0, history=(), seconds=0.0, notes=()):
+        self.epoch = epoch
+        self.history = list(history)
+        self.seconds = seconds
+        self.notes = list(notes)
+
+
+class RunDirectory:
+    """One training run on disk.
+
+    The order of use is `check` (looks, changes nothing), `claim` (takes the directory), `restore`, training with
+    `callbacks`, `save_network`, `finish`.
+
+    Args:
+        path: The directory. Nothing is created before `claim`.
+
+    Raises:
+        RunDirectoryError: From `check` and `claim`, when the directory is not free for this run.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self._lock_file = None
+
+    @property
+    def is_finished(self):
+        """Whether the run came to its end: `results.json` is there."""
+        return (self.path / "results.json").exists()
+
+    def check(self, flags, *, overwrite=False, complete=False):
+        """Raises if `claim` with the same arguments would, and changes nothing on disk.
+
+        Args:
+            flags: Dict name -> text of the flags that make the run.
+            overwrite: Whether a finished run, or one made with other flags, may be replaced. An unfinished run
+                with the same flags goes on all the same, so that a killed `--overwrite` run resumes too.
+            complete: Whether `flags` are all flags of the run; if not, only those given are compared.
+        """
+        with _readable_errors(self.path):
+            if not self.path.exists():
+                _check_parent(self.path)
+                return
+            if not self.path.is_dir():
+                raise RunDirectoryError(f"{self.path} is a file; --run_dir must name a directory.")
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise RunDirectoryError(f"{self.path} is not writable; name another --run_dir.")
+            if self._lock_file is None and (self.path / _LOCK).exists():
+                with (self.path / _LOCK).open() as file:
+                    self._lock(file)
+            if not (self.path / _FLAGS).exists():
+                if any(not _is_hidden(entry.name) for entry in self.path.iterdir()):
+                    raise RunDirectoryError(
+                        f"{self.path} is not empty and holds no run ({_FLAGS} is missing); name another --run_dir."
+                    )
+            elif not overwrite:
+                self._check_same_run(flags, complete)
+
+    def claim(self, flags, *, overwrite=False, extra_flags=None, fingerprint=None):
+        """Takes the directory for this process: creates it, locks it, removes a run to be replaced.
+
+        The lock is held until `release`, or until the process ends, however it ends.
+
+        Args:
+            flags: Dict name -> text of all flags that make the run.
+            overwrite: As for `check`.
+            extra_flags: Dict of flags that are written into the flag file but may change from one start to the
+                next, such as where the data lie.
+            fingerprint: Text that tells the data apart, or None. A run goes on with the data it began with only.
+        """
+        with _readable_errors(self.path):
+            self.check(flags, overwrite=overwrite, complete=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock_file = (self.path / _LOCK).open("a")
+            try:
+                self._lock(lock_file)
+            except RunDirectoryError:
+                lock_file.close()
+                raise
+            self._lock_file = lock_file
+            self.check(flags, overwrite=overwrite, complete=True)  # again: another process may have been here meanwhile
+            has_other_data = fingerprint is not None and self._fingerprint() not in (None, fingerprint)
+            if has_other_data and not overwrite:
+                raise RunDirectoryError(
+                    f"the data have changed since the run in {self.path} began; name another --run_dir, or give "
+                    "--overwrite to begin anew."
+                )
+            if self.is_finished or has_other_data or self._differences(flags, complete=True):
+                self._remove()
+            for leftover in [
+                *self.path.glob(TEMPORARY + "*"),
+                *self.path.glob(f"*/{TEMPORARY}*"),
+            ]:
+                leftover.unlink()
+            head = "# Repeats this run: python train.py --flagfile=THIS_FILE --run_dir=ANOTHER_DIRECTORY"
+            lines = [head, *_flag_lines(flags)]
+            if fingerprint is not None:
+                lines.append(_FINGERPRINT + fingerprint)
+            if extra_flags:
+                lines += [_NOT_COMPARED, *_flag_lines(extra_flags)]
+            write_text(self.path / _FLAGS, "\n".join([*lines, ""]))
+            (self.path / "checkpoints").mkdir(exist_ok=True)  # after the flags, which make the directory a run
+
+    def release(self):
+        """Lets other processes have the directory; the end of the process does so too."""
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    def restore(self, model):
+        """Sets all variables of a built and compiled model to the last whole checkpoint.
+
+        A checkpoint that is damaged (cut short, altered, of another model) is passed over for the one before, and
+        the progress has a note on it. Without any whole checkpoint the model stays as it is.
+
+        Args:
+            model: A built and compiled `keras.Model` whose optimizer is built.
+
+        Returns:
+            `Progress`.
+        """
+        variables = state(model)
+        notes = []
+        for path in reversed(self._checkpoints()):
+            try:
+                meta, arrays = read_checkpoint(path, variables)
+            except Exception as error:  # a damaged file can fail in any way
+                notes.append(f"{path} is damaged and passed over ({_one_line(error)})")
+                continue
+            for (_, variable), array in zip(variables, arrays, strict=True):
+                variable.assign(array)
+            if notes:
+                notes[-1] += f"; going on from {path}"
+            return Progress(meta["epoch"], meta["history"], meta["seconds"], notes)
+        if notes:
+            notes[-1] += "; no whole checkpoint is left, starting anew"
+        return Progress(notes=notes)
+
+    def callbacks(self, progress):
+        """Returns the Keras callbacks that write this directory while `fit` runs.
+
+        Call `fit` with `initial_epoch=progress.epoch`; `progress` is kept up to date.
+
+        Args:
+            progress: What `restore` returned.
+        """
+        return [StopOnNonFiniteLoss(self), AverageForValidation(), Recorder(self, progress)]
+
+    def save_checkpoint(self, model, progress):
+        """Writes `checkpoints/epoch-NNNN.npz` and removes all but the last two."""
+        path = self.path / "checkpoints" / f"epoch-{progress.epoch:04d}.npz"
+        meta = {"epoch": progress.epoch, "seconds": progress.seconds, "history": progress.history}
+        write_checkpoint(path, state(model), meta)
+        self.remove_old_checkpoints(progress)
+
+    def remove_old_checkpoints(self, progress):
+        """Leaves the two newest checkpoints up to `progress.epoch`; later ones are damaged."""
+        numbers = {epoch_of(path): path for path in self._checkpoints()}
+        kept = [number for number in numbers if number <= progress.epoch][-_NUM_KEPT:]
+        for number, path in numbers.items():
+            if number not in kept:
+                path.unlink()
+
+    def last_checkpoint(self):
+        """Returns the path of the newest checkpoint, or None."""
+        return next(reversed(self._checkpoints()), None)
+
+    def save_network(self, network):
+        """Writes `model.keras`: the network alone, images -> logits."""
+        with whole_file(self.path / "model.keras") as temporary:
+            network.save(temporary)
+
+    def finish(self, results):
+        """Writes `results.json`, which marks the run as finished.
+
+        Args:
+            results: Dict that the `json` module can write.
+        """
+        write_text(self.path / "results.json", json.dumps(results, indent=2) + "\n")
+
+    def _checkpoints(self):
+        paths = (self.path / "checkpoints").glob("epoch-*.npz")
+        return sorted((path for path in paths if epoch_of(path) is not None), key=epoch_of)
+
+    def _lock(self, file):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunDirectoryError(
+                f"another process is training in {self.path}; wait for it or name another --run_dir."
+            ) from None
+
+    def _check_same_run(self, flags, complete):
+        if self.is_finished:
+            raise RunDirectoryError(
+                f"{self.path} holds a finished run; name another --run_dir, or give --overwrite to replace it."
+            )
+        differences = self._differences(flags, complete)
+        if differences:
+            more = f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
+            raise RunDirectoryError(
+                f"{self.path} was begun with other flags: {'; '.join(differences[:4])}{more}. Give the same flags to "
+                "go on, name another --run_dir, or give --overwrite to replace it."
+            )
+
+    def _differences(self, flags, complete):
+        if not (self.path / _FLAGS).exists():
+            return []
+        there = _read_flags(self.path / _FLAGS)
+        names = [name for name in there if name in flags] + [name for name in flags if name not in there]
+        if complete:
+            names += [name for name in there if name not in flags]
+        return [
+            f"--{name} was {there.get(name, 'not given')}, now {flags.get(name, 'not given')}"
+            for name in names
+            if there.get(name) != flags.get(name)
+        ]
+
+    def _fingerprint(self):
+        path = self.path / _FLAGS
+        lines = path.read_text().splitlines() if path.exists() else []
+        return next((line.removeprefix(_FINGERPRINT) for line in lines if line.startswith(_FINGERPRINT)), None)
+
+    def _remove(self):
+        # In an order that can break off anywhere: while results.json is there the run still counts as finished, and
+        # while the flags are there as a run, so the same command does it again.
+        last = [self.path / "results.json", self.path / _FLAGS]
+        first = [entry for entry in self.path.iterdir() if entry not in last and entry.name != _LOCK]
+        for entry in [*first, *last]:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def _flag_lines(flags):
+    return [f"--{name}={text}" for name, text in sorted(flags.items())]
+
+
+def _read_flags(path):
+    """Flags of a run directory as a dict; with what else counts as the same run."""
+    try:
+        text = path.read_text().partition(_NOT_COMPARED)[0]
+    except UnicodeDecodeError:
+        text = ""
+    flags = dict(line[2:].split("=", 1) for line in text.splitlines() if line.startswith("--") and "=" in line)
+    if not flags:
+        raise RunDirectoryError(f"{path} is damaged: it holds no flags; name another --run_dir, or remove it.")
+    return flags
+
+
+def _is_hidden(name):
+    return name == _LOCK or name.startswith(TEMPORARY)
+
+
+def _check_parent(path):
+    parent = next(parent for parent in path.absolute().parents if parent.exists())
+    if not parent.is_dir():
+        raise RunDirectoryError(f"{path} cannot be created: {parent} is a file; name another --run_dir.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise RunDirectoryError(f"{path} cannot be created: {parent} is not writable; name another --run_dir.")
+
+
+@contextlib.contextmanager
+def _readable_errors(path):
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunDirectoryError(f"{path} cannot be used: {reason}; name another --run_dir.") from error
+
+
+def _one_line(error):
+    return " ".join(str(error).split()) or type(error).__name__
