@@ -21,9 +21,9 @@ import tempfile
 
 from absl import app, flags
 
-# What the paper used for MNIST; the data sets below name only their differences.
+# What the paper used for MNIST; the data sets below name only their differences. The network is the one of
+# `datasets.default_network`.
 _PAPER = {
-    "network": "lenet",
     "epochs": 100,
     "batch_size": 128,
     "optimizer": "adam",
@@ -39,7 +39,7 @@ _PAPER = {
     "adversary": "fresh",
     "image_start_probability": 0.0,
 }
-_RESNET = {"network": "resnet20", "optimizer": "sgd", "learning_rate": 0.1}
+_RESNET = {"optimizer": "sgd", "learning_rate": 0.1}
 _BY_DATASET = {
     "mnist": {},
     "fashion_mnist": {},
@@ -66,7 +66,6 @@ _BY_DATASET = {
     # The paper's 3000 full-batch iterations, as 30 epochs of 100; its 4000 noise points per iteration
     # are 2000 here, as many as there are clean ones.
     "moons": {
-        "network": "mlp",
         "epochs": 30,
         "steps_per_epoch": 100,
         "batch_size": 2000,
@@ -80,8 +79,8 @@ _BY_DATASET = {
         "step_size": 0.02,
     },
 }
-# The user's own data: the paper's recipe, with network and noise by the shape of an image.
-_OWN_DATA = {"network": None, "augmentation": "none", "noise": None}
+# The user's own data: the paper's recipe, with the noise by the shape of an image.
+_OWN_DATA = {"augmentation": "none", "noise": None}
 _NOT_SETTINGS = ("run_dir", "overwrite", "data_dir", "download")
 
 _BY = " (default: by data set)"

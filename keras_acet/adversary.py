@@ -5,6 +5,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_acet._shared import SeededLayer, where_images
+
 
 class NoiseBatch(NamedTuple):
     """Noise images to train on.
@@ -21,7 +23,7 @@ class NoiseBatch(NamedTuple):
 
 
 @keras.saving.register_keras_serializable("keras_acet")
-class Adversary(keras.layers.Layer):
+class Adversary(SeededLayer):
     """Fresh noise for every batch, then the attack: the published adversary.
 
     Without an attack this is CEDA's out-distribution, with one ACET's.
@@ -41,7 +43,7 @@ class Adversary(keras.layers.Layer):
     """
 
     def __init__(self, noise, attack=None, *, noise_fraction=1.0, image_start_probability=0.0, seed=None, name=None):
-        super().__init__(name=name, dtype="float32", trainable=False)
+        super().__init__(seed=seed, name=name)
         if not 0 < noise_fraction <= 1:
             raise ValueError(
                 "`noise_fraction` must be in (0, 1], in noise images per clean image. "
@@ -56,8 +58,6 @@ class Adversary(keras.layers.Layer):
         self.attack = attack
         self.noise_fraction = noise_fraction
         self.image_start_probability = image_start_probability
-        self.seed = seed
-        self.seed_generator = seed if isinstance(seed, keras.random.SeedGenerator) else keras.random.SeedGenerator(seed)
 
     def build(self, image_shape):
         """Prepares for batches of images of shape `(None, height, width, channels)`."""
@@ -95,7 +95,7 @@ class Adversary(keras.layers.Layer):
         if not self.image_start_probability:
             return start
         from_image = self._chance(self.image_start_probability, tf.shape(images)[0])
-        return _where(from_image, images, start)
+        return where_images(from_image, images, start)
 
     def _chance(self, probability, num_noise):
         return keras.random.uniform((num_noise,), seed=self.seed_generator) < probability
@@ -106,17 +106,8 @@ class Adversary(keras.layers.Layer):
             "attack": keras.saving.serialize_keras_object(self.attack),
             "noise_fraction": self.noise_fraction,
             "image_start_probability": self.image_start_probability,
-            "seed": keras.saving.serialize_keras_object(self.seed),
-            "name": self.name,
+            **super().get_config(),
         }
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        for key in ("noise", "attack", "seed"):
-            if key in config:
-                config[key] = keras.saving.deserialize_keras_object(config[key])
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable("keras_acet")
@@ -218,8 +209,8 @@ class PersistentAdversary(Adversary):
         fresh = self.noise(images)
         slots = tf.argsort(keras.random.uniform((self.pool_size,), seed=self.seed_generator))[:num_noise]
         renew = self._chance(self.refresh_probability, num_noise) | ~tf.gather(self.filled.value, slots)
-        noise_images = _where(renew, fresh, tf.gather(self.noise_images.value, slots))
-        states = _where(renew, self._start(images, fresh), tf.gather(self.states.value, slots))
+        noise_images = where_images(renew, fresh, tf.gather(self.noise_images.value, slots))
+        states = where_images(renew, self._start(images, fresh), tf.gather(self.states.value, slots))
         result = self.attack.maximize(objective, noise_images, start=states)
 
         slots = slots[:, None]
@@ -234,9 +225,3 @@ class PersistentAdversary(Adversary):
             "pool_size": self.pool_size,
             "refresh_probability": self.refresh_probability,
         }
-
-
-def _where(condition, images, others):
-    """Chooses whole images: `condition` has shape `(batch,)`."""
-    per_pixel = tf.reshape(condition, tf.concat([tf.shape(condition), tf.ones(images.shape.rank - 1, tf.int32)], 0))
-    return tf.where(per_pixel, images, others)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_acet._shared import SeededLayer, where_images
 from keras_acet.projections import linf_bounds, project_linf
 
 
@@ -114,7 +115,7 @@ def _falling(first, num_steps):
 
 
 @keras.saving.register_keras_serializable("keras_acet")
-class PGD(keras.layers.Layer):
+class PGD(SeededLayer):
     """Projected gradient ascent with the sign of the gradient, the best point of each example kept.
 
     One step with step size `s`, momentum `m` and `clip` the projection onto ball and box:
@@ -155,7 +156,7 @@ class PGD(keras.layers.Layer):
     def __init__(
         self, *, epsilon=0.3, num_steps=40, step_size=None, momentum=0.0, start="random", seed=None, name=None
     ):
-        super().__init__(name=name, dtype="float32", trainable=False)
+        super().__init__(seed=seed, name=name)
         if not 0 < epsilon <= 1:
             raise ValueError(
                 f"`epsilon` must be in (0, 1], in pixel units. Received: epsilon={epsilon}. For 8-bit levels divide "
@@ -172,8 +173,6 @@ class PGD(keras.layers.Layer):
         self.step_size = ConstantStep(step_size) if isinstance(step_size, numbers.Real) else step_size
         self.momentum = momentum
         self.start = start
-        self.seed = seed
-        self.seed_generator = seed if isinstance(seed, keras.random.SeedGenerator) else keras.random.SeedGenerator(seed)
         self.built = True
 
     def maximize(self, objective, images, *, start=None, num_steps=None):
@@ -250,16 +249,8 @@ class PGD(keras.layers.Layer):
             "step_size": keras.saving.serialize_keras_object(self.step_size),
             "momentum": self.momentum,
             "start": self.start,
-            "seed": keras.saving.serialize_keras_object(self.seed),
-            "name": self.name,
+            **super().get_config(),
         }
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        for key in ("step_size", "seed"):
-            config[key] = keras.saving.deserialize_keras_object(config[key])
-        return cls(**config)
 
 
 def _in_dtype(objective, dtype):
@@ -294,8 +285,7 @@ def _own_graph(function):
 
 def _keep_best(best, best_value, x, value):
     better = value > best_value  # a tie keeps the earlier point
-    per_pixel = tf.reshape(better, tf.concat([tf.shape(better), tf.ones(x.shape.rank - 1, tf.int32)], 0))
-    return tf.where(per_pixel, x, best), tf.where(better, value, best_value)
+    return where_images(better, x, best), tf.where(better, value, best_value)
 
 
 def _check_positive(name, value):

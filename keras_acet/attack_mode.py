@@ -23,10 +23,10 @@ def attack_mode(network, *, precision="float32"):
        of their kernels is lost: an attack wants that of the images only.
 
     Args:
-        network: `keras.Model`.
+        network: `keras.Model`; anything else, such as a function, has no layers and stays as it is.
         precision: `"float32"` (leaves the layers' own precision alone) or `"bfloat16"`.
     """
-    layers = list({id(layer): layer for layer in _all_layers(network)}.values())  # a shared layer once
+    layers = list({id(layer): layer for layer in _layers_in([network])}.values())  # a shared layer once
     convolutions = [layer for layer in layers if _has_few_channels(layer)]
     policies = [layer.dtype_policy for layer in layers]
     try:
@@ -97,7 +97,7 @@ def _block_padding(size, kernel_size, upstream_size, padding):
     before = kernel_size - 1 - ((kernel_size - 1) // 2 if padding == "SAME" else 0)
     num_blocks = -(-size // _BLOCK)
     needed = (num_blocks - 1) * _BLOCK + kernel_size + _BLOCK - 1
-    return [before, max(needed - before - upstream_size, 0)]
+    return [before, needed - before - upstream_size]
 
 
 def _has_few_channels(layer):

@@ -84,8 +84,6 @@ def attack_noise(network, noise_images, *, epsilon, start_images=None, transfer_
 
 def _maximize(network, attack, loss, images, start):
     def objective(x):
-        if not isinstance(network, keras.Model):
-            return loss(_logits(network, x))
         with attack_mode(network):
             return loss(_logits(network, x))
 

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_acet._shared import SeededLayer
+
 _NUM_SIDE_TAPS = 7  # taps -7..7: a 15x15 kernel
 
 
@@ -100,30 +102,13 @@ def rescale_range(images):
     return tf.math.divide_no_nan(images - smallest, tf.reduce_max(images, axis=axes, keepdims=True) - smallest)
 
 
-class _Noise(keras.layers.Layer):
-    """A noise layer with its own random generator; always float32, whatever the global dtype policy."""
-
+class _Noise(SeededLayer):
     def __init__(self, *, seed=None, name=None):
-        super().__init__(name=name, dtype="float32", trainable=False)
-        self.seed = seed
-        self.seed_generator = seed if isinstance(seed, keras.random.SeedGenerator) else keras.random.SeedGenerator(seed)
+        super().__init__(seed=seed, name=name)
         self.built = True
 
     def compute_output_shape(self, input_shape):
         return input_shape
-
-    def get_config(self):
-        seed = self.seed
-        if isinstance(seed, keras.random.SeedGenerator):
-            seed = keras.saving.serialize_keras_object(seed)
-        return {"seed": seed, "name": self.name}
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        if isinstance(config.get("seed"), dict):
-            config["seed"] = keras.saving.deserialize_keras_object(config["seed"])
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable("keras_acet")

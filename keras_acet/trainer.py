@@ -1,7 +1,5 @@
 """The Keras model whose `train_step` adds the confidence penalty."""
 
-import contextlib
-
 import keras
 import tensorflow as tf
 
@@ -163,23 +161,19 @@ class ACETModel(keras.Model):
             return None
 
         def log_confidence(x):
-            with attack_mode(self.network, precision=self.attack_precision), self._advice_on_precision():
-                logits = self.network(x, training=False)
+            try:
+                with attack_mode(self.network, precision=self.attack_precision):
+                    logits = self.network(x, training=False)
+            except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+                if self.attack_precision == "float32":
+                    raise
+                raise TypeError(
+                    f"The network cannot compute in {self.attack_precision}; a layer of your own with float32 tensors "
+                    f"inside is the usual reason. Give attack_precision='float32'. TensorFlow says: {error}"
+                ) from error
             return log_max_confidence(tf.cast(logits, tf.float32))
 
         return self.adversary.sample(images, log_confidence)
-
-    @contextlib.contextmanager
-    def _advice_on_precision(self):
-        try:
-            yield
-        except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
-            if self.attack_precision == "float32":
-                raise
-            raise TypeError(
-                f"The network cannot compute in {self.attack_precision}; a layer of your own with float32 tensors "
-                f"inside is the usual reason. Give attack_precision='float32'. TensorFlow says: {error}"
-            ) from error
 
     def _penalty_weight_now(self):
         if callable(self.penalty_weight):

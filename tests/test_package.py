@@ -12,6 +12,7 @@ import keras_acet
 PACKAGE = Path(keras_acet.__file__).parent
 # A module imports only from levels below its own.
 LEVELS = {
+    "_shared": -1,
     "_backend": 0,
     "attack_mode": 0,
     "losses": 0,

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import pathlib
@@ -250,8 +251,7 @@ class RunDirectory:
         ]
 
     def _fingerprint(self):
-        path = self.path / _FLAGS
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = _lines(self.path / _FLAGS) if (self.path / _FLAGS).exists() else []
         return next((line.removeprefix(_FINGERPRINT) for line in lines if line.startswith(_FINGERPRINT)), None)
 
     def _remove(self):
@@ -271,15 +271,19 @@ def _flag_lines(flags):
 
 
 def _read_flags(path):
-    """Flags of a run directory as a dict; with what else counts as the same run."""
-    try:
-        text = path.read_text().partition(_NOT_COMPARED)[0]
-    except UnicodeDecodeError:
-        text = ""
-    flags = dict(line[2:].split("=", 1) for line in text.splitlines() if line.startswith("--") and "=" in line)
+    """Name -> text of the flags that make the run."""
+    lines = itertools.takewhile(lambda line: line != _NOT_COMPARED, _lines(path))
+    flags = dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
     if not flags:
         raise RunDirectoryError(f"{path} is damaged: it holds no flags; name another --run_dir, or remove it.")
     return flags
+
+
+def _lines(path):
+    try:
+        return path.read_text().splitlines()
+    except UnicodeDecodeError:  # damaged
+        return []
 
 
 def _is_hidden(name):

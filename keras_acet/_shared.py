@@ -1,0 +1,32 @@
+"""What noise, attack and adversary share: a random generator of their own, and choosing whole images."""
+
+import keras
+import tensorflow as tf
+
+
+class SeededLayer(keras.layers.Layer):
+    """A layer with its own random generator; always float32, whatever the global dtype policy.
+
+    A subclass keeps its arguments as attributes, and serializes those that are objects in `get_config`.
+
+    Args:
+        seed: int or `keras.random.SeedGenerator`; None draws one from Keras' global generator.
+    """
+
+    def __init__(self, *, seed=None, name=None):
+        super().__init__(name=name, dtype="float32", trainable=False)
+        self.seed = seed
+        self.seed_generator = seed if isinstance(seed, keras.random.SeedGenerator) else keras.random.SeedGenerator(seed)
+
+    def get_config(self):
+        return {"seed": keras.saving.serialize_keras_object(self.seed), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{key: keras.saving.deserialize_keras_object(value) for key, value in config.items()})
+
+
+def where_images(condition, images, others):
+    """Chooses whole images: `out[i] = images[i] if condition[i] else others[i]`; `condition` has shape `(batch,)`."""
+    per_pixel = tf.reshape(condition, tf.concat([tf.shape(condition), tf.ones(images.shape.rank - 1, tf.int32)], 0))
+    return tf.where(per_pixel, images, others)
