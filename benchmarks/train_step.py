@@ -9,7 +9,7 @@ variants take turns in every round, so that a busy machine slows them all; the r
 the median over the rounds is printed.
 
 Every round traces every variant anew, because a plain loop is not equally fast from trace to trace: whether TensorFlow
-finds the fast kernel for the gradient of its max-pools is chance (see `attack._own_graph`). Look at the range.
+finds the fast kernel for the gradient of its max-pools is chance (see `attack.Objective`). Look at the range.
 """
 
 import os

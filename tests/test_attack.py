@@ -217,7 +217,7 @@ def test_config_round_trip(objective, step_size):
         ({"num_steps": -1}, "`num_steps` must be a whole number, at least 0. Received: num_steps=-1"),
         ({"num_steps": 2.5}, "`num_steps` must be a whole number"),
         ({"momentum": 1.0}, r"`momentum` must be in \[0, 1\). Received: momentum=1.0"),
-        ({"start": "corner"}, "`start` must be 'input' or 'random'. Received: start='corner'"),
+        ({"start": "middle"}, "`start` must be 'corner', 'input' or 'random'. Received: start='middle'"),
         ({"step_size": -0.1}, "must be positive, in pixel units. Received: size=-0.1"),
     ],
 )
