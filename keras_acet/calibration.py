@@ -1,0 +1,331 @@
+"""Calibration and selective prediction from logits: temperature, reliability, risk against coverage, thresholds.
+
+Everything is float64 NumPy. Fit on held-out images that neither training nor the report's test numbers have seen.
+"""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+from scipy.optimize import brentq
+
+from keras_acet import metrics
+
+
+def fit_temperature(logits, labels, *, bounds=(1e-3, 1e3)):
+    """Finds the temperature `T` that minimises the NLL of `softmax(logits / T)`.
+
+    The NLL is convex in `b = 1/T`, with the slope `mean_i(sum_k p_ik z_ik - z_i,label)`, `p = softmax(b z)`, which
+    never falls as `b` grows. Its root is found by Brent's method in `log T` within `bounds`: it cannot leave them, so
+    the result is positive and finite whatever the logits. Where there is no root:
+
+    * The NLL still falls at the lower bound: the lower bound is returned. So it is whenever all predictions are right,
+      because the NLL then falls all the way to `T = 0`. Confidences at that temperature are 1 up to rounding, of OOD
+      images too: see `calibrate`, which does not use it.
+    * The NLL still falls at the upper bound, as when predictions are worse than chance: the upper bound.
+    * The logits of every image are all equal, so that the NLL is the same at every temperature: 1, or the bound
+      nearest to it.
+
+    Args:
+        logits: Float array of shape `(n, num_classes)`, each below 1e100 in size.
+        labels: Integer array of shape `(n,)`, values in `[0, num_classes)`.
+        bounds: Pair of floats, `0 < lower < upper`.
+
+    Returns:
+        float in `bounds`; the solve stops at a relative error of 1e-12.
+
+    Raises:
+        ValueError: If an argument is not as described.
+
+    Example: confidence 9/10 and right in 3 of 4 images; `T = log 9 / log 3` makes it 3/4.
+
+    >>> round(fit_temperature([[np.log(9.0), 0.0]] * 4, [0, 0, 0, 1]), 6)
+    2.0
+
+    Source: Guo et al., ICML 2017, arXiv:1706.04599, section 4.2.
+        Differs: a bracketed solve instead of gradient descent, which may step to a negative temperature.
+    """
+    lower, upper = bounds
+    if not 0 < lower < upper < math.inf:
+        raise ValueError(
+            f"`bounds` must be 0 < lower < upper. Received: bounds={bounds}. The default is (0.001, 1000)."
+        )
+    gaps = metrics.logit_gaps(logits)
+    labels = metrics.check_labels(labels, gaps.shape)
+    mean_label_gap = gaps[np.arange(len(labels)), labels].mean()
+    if not gaps.any():
+        return float(min(max(1.0, lower), upper))
+
+    def slope(log_temperature):
+        weights = np.exp(gaps * math.exp(-log_temperature))
+        return (np.einsum("ik,ik->i", weights, gaps) / weights.sum(axis=1)).mean() - mean_label_gap
+
+    if slope(math.log(lower)) <= 0:
+        return float(lower)
+    if slope(math.log(upper)) >= 0:
+        return float(upper)
+    return math.exp(brentq(slope, math.log(lower), math.log(upper), xtol=1e-13, rtol=1e-13))
+
+
+def reliability(logits, labels, *, num_bins=15, bins="equal_width"):
+    """Compares confidence with accuracy bin by bin.
+
+    Args:
+        logits, labels: As in `fit_temperature`.
+        num_bins, bins: As in `metrics.bin_by_confidence`.
+
+    Returns:
+        List of `num_bins` lists `[mean confidence, accuracy, number of images]`, by rising confidence. Of an empty bin:
+        `[None, None, 0]`.
+
+    Example:
+
+    >>> reliability([[0.0, 0.0]], [0], num_bins=2)
+    [[0.5, 1.0, 1], [None, None, 0]]
+    """
+    binned = metrics.bin_by_confidence(
+        *metrics.confidence_and_correctness(logits, labels), num_bins=num_bins, bins=bins
+    )
+    return [
+        [confidence / count, right / count, count] if count else [None, None, 0]
+        for count, confidence, right in zip(*(x.tolist() for x in binned), strict=True)
+    ]
+
+
+def risk_coverage(confidence, correct, *, num_points=100):
+    """Computes the error among accepted images against the share accepted, as the threshold falls.
+
+    Equal confidences enter together. With the distinct confidences `t_1 > t_2 > ...`, `coverage_j` is the share of
+    images with a confidence of at least `t_j` and `risk_j` the share of wrong ones among them. The area under it is
+    `aurc = sum_j (coverage_j - coverage_(j-1)) risk_j`: without ties the mean of the risks at 1, 2, ..., n images.
+
+    Args:
+        confidence: Float array of shape `(n,)`, finite.
+        correct: Array of shape `(n,)`: 1 or true where the prediction is right.
+        num_points: int >= 1; the curve is thinned to at most so many points, the last at coverage 1. `aurc` is not.
+
+    Returns:
+        dict of "coverage" and "risk", lists of equal length in order of rising coverage, and "aurc". All in [0, 1].
+
+    Raises:
+        ValueError: If `confidence` is empty, not finite or not of rank 1, or the shapes differ.
+
+    Example: the surest image is right; two tie for the next place, one of them wrong.
+
+    >>> curve = risk_coverage([0.9, 0.6, 0.6], [1, 0, 1])
+    >>> [[round(x, 3) for x in curve[key]] for key in ("coverage", "risk")], round(curve["aurc"], 3)
+    ([[0.333, 1.0], [0.0, 0.333]], 0.222)
+
+    Source: Geifman et al., ICLR 2019, arXiv:1805.08206, for AURC without ties.
+    """
+    confidence, correct = metrics.check_confidence("confidence", confidence), np.asarray(correct, np.float64)
+    if correct.shape != confidence.shape:
+        raise ValueError(
+            f"`correct` must have the shape of `confidence`, {confidence.shape}. Received: shape {correct.shape}. It "
+            "is `logits.argmax(axis=1) == labels`."
+        )
+    order = np.argsort(-confidence)
+    last = np.append(np.diff(confidence[order]) != 0, True).nonzero()[0]  # the last of each run of equal confidences
+    coverage = (last + 1) / len(order)
+    risk = np.cumsum(1 - correct[order])[last] / (last + 1)
+    aurc = float(np.diff(coverage, prepend=0) @ risk)
+    shown = np.unique(np.searchsorted(coverage, np.arange(1, num_points + 1) / num_points))
+    return {"coverage": coverage[shown].tolist(), "risk": risk[shown].tolist(), "aurc": aurc}
+
+
+def accepting_threshold(confidence, share):
+    """Returns the largest threshold that at least `share` of the images reach: `mean(confidence >= t) >= share`.
+
+    It is the `ceil(share n)`-th largest confidence.
+
+    Args:
+        confidence: Float array of shape `(n,)`, finite.
+        share: float in (0, 1].
+
+    Returns:
+        float, one of the confidences.
+
+    Raises:
+        ValueError: If an argument is not as described.
+
+    Example:
+
+    >>> accepting_threshold([0.6, 0.7, 0.8, 0.9], 0.75)
+    0.7
+    """
+    confidence = np.sort(metrics.check_confidence("confidence", confidence))
+    if not 0 < share <= 1:
+        raise ValueError(f"`share` must be in (0, 1]. Received: share={share}. For 95 % use 0.95.")
+    return float(confidence[len(confidence) - math.ceil(_exactly(share) * len(confidence))])
+
+
+def conformal_threshold(confidence, alpha):
+    """Returns the split-conformal threshold: a further image of the same kind is accepted with `P >= 1 - alpha`.
+
+    It is the `k`-th smallest of the `n` confidences, `k = floor(alpha (n + 1))`, and 0 (accept all) if `k` is 0, that
+    is for fewer than `1 / alpha - 1` images. Accept an image if its confidence is `>=` the threshold. If it and the
+    `n` images are exchangeable (independent draws from one distribution, say), its rank among all `n + 1` is uniform,
+    so `P(confidence < threshold) <= k / (n + 1) <= alpha`; ties can only lower that. The probability is over the
+    draw of the `n` images as well. It holds for any network, right or wrong, and says nothing about OOD images.
+
+    Args:
+        confidence: Float array of shape `(n,)`, of images that had no part in training or in fitting a temperature.
+        alpha: float in (0, 1), the accepted probability of rejection.
+
+    Returns:
+        float.
+
+    Raises:
+        ValueError: If an argument is not as described.
+
+    Example:
+
+    >>> conformal_threshold([0.6, 0.7, 0.8, 0.9], 0.4), conformal_threshold([0.6, 0.7, 0.8, 0.9], 0.05)
+    (0.7, 0.0)
+
+    Source: Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005; Angelopoulos and Bates,
+        arXiv:2107.07511, section 1.
+    """
+    confidence = np.sort(metrics.check_confidence("confidence", confidence))
+    if not 0 < alpha < 1:
+        raise ValueError(f"`alpha` must be in (0, 1). Received: alpha={alpha}. To accept 95 % use 0.05.")
+    k = math.floor(_exactly(alpha) * (len(confidence) + 1))
+    return float(confidence[k - 1]) if k else 0.0
+
+
+def _exactly(number):
+    """The fraction that the decimal digits of a float say: 0.07 * 100 is above 7 in floats."""
+    return Fraction(repr(float(number)))
+
+
+def thresholds(held_out_confidence, test_confidence, *, worst_noise_confidence=None):
+    """Computes three decision thresholds and what they accept. An image is accepted if its confidence is `>=`.
+
+    Args:
+        held_out_confidence: Float array of shape `(n,)`: in-distribution images that the thresholds are taken from.
+        test_confidence: Float array of shape `(m,)`: other in-distribution images.
+        worst_noise_confidence: None or a float array of shape `(l,)`: attacked noise images.
+
+    Returns:
+        List of three dicts of "name", "threshold", "num_images" (`n`), "accepted_test" and "accepted_worst_noise"
+        (shares in [0, 1]; None without such images) and "guarantee", a sentence.
+
+    Example:
+
+    >>> [x["threshold"] for x in thresholds([0.5, 0.75], [0.5, 0.5, 0.5, 0.9])]
+    [0.5, 0.5, 0.0]
+    """
+    n = len(held_out_confidence)
+    names = ("95 % of in-distribution images accepted", "99 % of in-distribution images accepted", "split conformal")
+    values = (
+        accepting_threshold(held_out_confidence, 0.95),
+        accepting_threshold(held_out_confidence, 0.99),
+        conformal_threshold(held_out_confidence, 0.05),
+    )
+    observed = "None beyond these images: {} % of the {:,} held-out images reach the threshold."
+    if values[2] > 0:
+        conformal = (
+            "A new image from the distribution of the held-out images (exchangeable with them) is accepted with a "
+            f"probability of at least 95 %, over the draw of the image and of the {n:,} held-out images. Nothing is "
+            "said about images from elsewhere."
+        )
+    else:
+        conformal = f"Every image is accepted: {n:,} held-out images are too few for 95 %, which takes 19."
+    guarantees = (observed.format(95, n), observed.format(99, n), conformal)
+    return [
+        {
+            "name": name,
+            "threshold": value,
+            "num_images": n,
+            "accepted_test": _share_accepted(test_confidence, value),
+            "accepted_worst_noise": _share_accepted(worst_noise_confidence, value),
+            "guarantee": guarantee,
+        }
+        for name, value, guarantee in zip(names, values, guarantees, strict=True)
+    ]
+
+
+def _share_accepted(confidence, threshold):
+    return None if confidence is None else float((np.asarray(confidence) >= threshold).mean())
+
+
+def calibrate(held_out_logits, held_out_labels, test_logits, test_labels, *, worst_noise_logits=None, seed=0):
+    """Fits a temperature and thresholds on held-out images and measures on test images what they do.
+
+    The held-out images are halved at random. One half gives the temperature, the other the thresholds: were it one
+    half for both, its images would not be exchangeable with new ones, and the conformal guarantee would not hold.
+    **Thresholds apply to the confidence after the temperature**, `max softmax(logits / temperature)`. Dividing by a
+    temperature may change the order of two images' confidences, never the predicted class.
+
+    If the temperature's optimum is a bound of `fit_temperature`, as when all predictions are right, the data set no
+    temperature, and 1 is kept: at the lower bound all confidences are 1, and no threshold separates anything.
+
+    Args:
+        held_out_logits, held_out_labels: Float array `(n, num_classes)` and integer array `(n,)`, `n >= 2`; images
+            that the network was not trained on.
+        test_logits, test_labels: The same of the test set.
+        worst_noise_logits: None or float array `(l, num_classes)`: the logits at attacked noise images.
+        seed: int >= 0, of the halves.
+
+    Returns:
+        dict of "num_images" (`n`), "temperature"; "before" and "after", each a dict of "ece" (15 bins of equal width),
+        "ece_equal_mass", "nll" and "brier" on the test set; "reliability", a dict of the test set's bins (see
+        `reliability`) "before" and "after"; "risk_coverage" (see there) of the test set after the temperature;
+        "thresholds" (see there), from the second half.
+
+    Raises:
+        ValueError: If an array is not as described.
+
+    Example:
+
+    >>> logits, labels = [[np.log(9.0), 0.0]] * 8, [0, 0, 0, 1] * 2
+    >>> result = calibrate(logits, labels, logits, labels)
+    >>> sorted(result), result["num_images"], round(result["before"]["ece"], 3)
+    (['after', 'before', 'num_images', 'reliability', 'risk_coverage', 'temperature', 'thresholds'], 8, 0.15)
+    """
+    held_out_gaps, test_gaps = metrics.logit_gaps(held_out_logits), metrics.logit_gaps(test_logits)
+    held_out_labels = metrics.check_labels(held_out_labels, held_out_gaps.shape)
+    test_labels = metrics.check_labels(test_labels, test_gaps.shape)
+    n = len(held_out_labels)
+    if n < 2:
+        raise ValueError(
+            "At least 2 held-out images are needed: half for the temperature, half for the thresholds. "
+            f"Received: {n}. Hold out a tenth of the training images, say."
+        )
+    order = np.random.default_rng(seed).permutation(n)
+    first, second = order[: n // 2], order[n // 2 :]
+    bounds = 1e-3, 1e3
+    temperature = fit_temperature(held_out_gaps[first], held_out_labels[first], bounds=bounds)
+    if temperature in bounds:
+        temperature = 1.0
+
+    scaled = test_gaps / temperature
+    confidence, correct = metrics.confidence_and_correctness(scaled, test_labels)
+    noise_confidence = None
+    if worst_noise_logits is not None:
+        noise_confidence = metrics.max_confidence(metrics.logit_gaps(worst_noise_logits) / temperature)
+    return {
+        "num_images": n,
+        "temperature": temperature,
+        "before": _calibration_numbers(test_gaps, test_labels),
+        "after": _calibration_numbers(scaled, test_labels),
+        "reliability": {
+            "before": reliability(test_gaps, test_labels),
+            "after": reliability(scaled, test_labels),
+        },
+        "risk_coverage": risk_coverage(confidence, correct),
+        "thresholds": thresholds(
+            metrics.max_confidence(held_out_gaps[second] / temperature),
+            confidence,
+            worst_noise_confidence=noise_confidence,
+        ),
+    }
+
+
+def _calibration_numbers(logits, labels):
+    return {
+        "ece": metrics.expected_calibration_error(logits, labels),
+        "ece_equal_mass": metrics.expected_calibration_error(logits, labels, bins="equal_mass"),
+        "nll": metrics.negative_log_likelihood(logits, labels),
+        "brier": metrics.brier_score(logits, labels),
+    }
