@@ -1,7 +1,7 @@
 """Named image sets with their out-of-distribution sets, held in memory and served by `tf.data`.
 
-`load` reads a set; `Data` is what it returns, and takes arrays of your own as well. Pixels leave here as float32 in
-[0, 1], channels last, labels as int64.
+`load` reads a set; `Data` is what it returns, and takes arrays of your own as well; `ood_sets` looks up further
+out-of-distribution sets. Pixels leave here as float32 in [0, 1], channels last, labels as int64.
 """
 
 # isort: off
@@ -14,14 +14,20 @@ from keras_acet.datasets.embedded import photo_patches
 from keras_acet.datasets.loading import default_network
 from keras_acet.datasets.loading import load
 from keras_acet.datasets.loading import names
+from keras_acet.datasets.ood import fit_images
+from keras_acet.datasets.ood import ood_names
+from keras_acet.datasets.ood import ood_sets
 # isort: on
 
 __all__ = [
     "Data",
     "OODSets",
     "default_network",
+    "fit_images",
     "load",
     "names",
+    "ood_names",
+    "ood_sets",
     "photo_patches",
     "random_crop",
     "random_flip",

@@ -1,4 +1,6 @@
-"""What images and labels have to look like; each check gives one sentence that says how to mend it."""
+"""What images, labels and names have to look like; each check gives one sentence that says how to mend it."""
+
+import difflib
 
 import numpy as np
 
@@ -58,3 +60,9 @@ def check_labels(what, labels, num_images, limit):
             f"Received: {labels[outside[0]]} at position {outside[0]}. Renumber or remove those examples."
         )
     return labels.astype(np.int64)
+
+
+def did_you_mean(name, names):
+    """Returns " Did you mean ...?" with the names that are near, or "" if none is."""
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), names)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

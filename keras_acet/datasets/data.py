@@ -35,11 +35,19 @@ class OODSets(Mapping):
                 self._values[name] = textwrap.shorten(str(error), 89, placeholder=" ...")
         return self._values[name]
 
+    def joined(self, others):
+        """Returns these sets and other `OODSets`; of two with one name the others' counts."""
+        return OODSets({name: functools.partial(_read, sets, name) for sets in (self, others) for name in sets})
+
     def __iter__(self):
         return iter(self._loaders)
 
     def __len__(self):
         return len(self._loaders)
+
+
+def _read(sets, name):
+    return sets[name]
 
 
 class Data:
@@ -62,12 +70,15 @@ class Data:
             `(2,)`.
         ood: Mapping from name to float32 images in [0, 1], or to a `str` saying why there are none. Default: "photos",
             see `photo_patches`; nothing for vectors.
+        calibration_fraction: Share of the training images, in `[0, 1)`, that is kept out of training, for a temperature
+            and thresholds (`calibration`); always the same ones. 0 is published.
 
     Attributes:
         image_shape: Tuple such as `(28, 28, 1)`, or `(2,)` for vectors.
         num_classes: Number of classes.
         train_images, test_images: uint8 or float32 arrays `(n, *image_shape)`.
         train_labels, test_labels: int64 arrays `(n,)`.
+        calibration_images, calibration_labels: What was kept out of training; of length 0 by default.
         steps_per_epoch: `n_train // batch_size`; the last partial batch is dropped, as published.
 
     Raises:
@@ -83,7 +94,17 @@ class Data:
     """
 
     def __init__(
-        self, *, name, train, test=None, class_names=None, batch_size=128, seed=0, augmentation=None, ood=None
+        self,
+        *,
+        name,
+        train,
+        test=None,
+        class_names=None,
+        batch_size=128,
+        seed=0,
+        augmentation=None,
+        ood=None,
+        calibration_fraction=0.0,
     ):
         self.name = name
         self.batch_size = batch_size
@@ -103,6 +124,9 @@ class Data:
             held_out = _fifth_of_each_class(name, labels)
             test = images[held_out], labels[held_out]
             images, labels = images[~held_out], labels[~held_out]
+        kept_out = _kept_out(name, len(labels), calibration_fraction)
+        self.calibration_images, self.calibration_labels = images[kept_out], labels[kept_out]
+        images, labels = images[~kept_out], labels[~kept_out]
         self.train_images, self.train_labels = images, labels
 
         self.test_images = check_images(f"{name}: test images", test[0])
@@ -159,7 +183,10 @@ class Data:
     def fingerprint(self):
         """First 16 hex digits of the SHA-256 over shapes, dtypes, images and labels."""
         digest = hashlib.sha256()
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+        sets = [self.train_images, self.train_labels, self.test_images, self.test_labels]
+        if len(self.calibration_labels):
+            sets += [self.calibration_images, self.calibration_labels]
+        for array in sets:
             digest.update(f"{array.shape}{array.dtype.str}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
@@ -202,6 +229,20 @@ def _fifth_of_each_class(name, labels):
             "Received: one image per class."
         )
     return held_out
+
+
+def _kept_out(name, num_images, fraction):
+    """Which training images are for calibration."""
+    if not 0 <= fraction < 1:
+        raise ValueError(f"{name}: `calibration_fraction` must be in [0, 1). Received: {fraction}.")
+    count = round(fraction * num_images)
+    if (count == 0 and fraction > 0) or count == num_images:
+        raise ValueError(
+            f"{name}: `calibration_fraction` must leave images on both sides. Received: {fraction} of {num_images}."
+        )
+    kept_out = np.zeros(num_images, bool)
+    kept_out[np.random.RandomState(1).permutation(num_images)[:count]] = True  # a stream frozen across NumPy versions
+    return kept_out
 
 
 def _on_cpu(array):

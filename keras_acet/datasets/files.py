@@ -31,9 +31,9 @@ def read_folder(path, image_size=None):
     has_splits = [folder.name for folder in _subfolders(root)] == ["test", "train"]
     class_names, files, labels = _list_files(root / "train" if has_splits else root)
     if not has_splits:
-        return (_read_images(files, image_size), labels), None, class_names
+        return (read_images(files, image_size), labels), None, class_names
     _, test_files, test_labels = _list_files(root / "test", class_names)
-    images = _read_images(files + test_files, image_size)
+    images = read_images(files + test_files, image_size)
     return (images[: len(files)], labels), (images[len(files) :], test_labels), class_names
 
 
@@ -51,7 +51,7 @@ def _list_files(folder, class_names=None):
     for subfolder in subfolders:
         if subfolder.name not in class_names:
             raise ValueError(f"{subfolder}: the training set must have this class too. It has: {class_names}.")
-        own = sorted(p for p in subfolder.iterdir() if p.suffix.lower() in _ENDINGS and not p.name.startswith("."))
+        own = sorted(p for p in subfolder.iterdir() if _is_image(p))
         if not own:
             raise ValueError(
                 f"{subfolder}: each class folder must hold images ({', '.join(_ENDINGS)}). Received: none. "
@@ -62,23 +62,47 @@ def _list_files(folder, class_names=None):
     return class_names, files, np.array(labels)
 
 
-def _read_images(files, image_size):
-    """uint8 array `(n, height, width, 1 or 3)`."""
+def list_images(path):
+    """Returns the sorted paths of all images in a folder, at any depth; hidden files and folders are left out."""
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise ValueError(f"folder:PATH must name a folder of images. Received: {path!r}.")
+    paths = sorted(p for p in root.rglob("*") if _is_image(p) and not _is_hidden(p.relative_to(root)))
+    if not paths:
+        raise ValueError(f"folder:PATH must name a folder of images ({', '.join(_ENDINGS)}). Received: {path!r}: none.")
+    return paths
+
+
+def _is_image(path):
+    return path.suffix.lower() in _ENDINGS and not path.name.startswith(".")
+
+
+def _is_hidden(path):
+    return any(part.startswith(".") for part in path.parts)
+
+
+def read_images(paths, image_size=None, *, mend="Give `image_size` (--image_size)"):
+    """Returns a uint8 array `(n, height, width, 1 or 3)`; one channel if all files are gray.
+
+    `image_size`, `(height, width)`, resizes all; images of two sizes are refused with `mend` as the advice.
+    """
+    images = []
     with ThreadPoolExecutor() as pool:  # decoding drops the GIL
-        images = list(pool.map(lambda file: _read_image(file, image_size), files))
+        for path, image in zip(paths, pool.map(lambda path: read_image(path, image_size), paths), strict=True):
+            images.append(image)
+            if image.shape[:2] != images[0].shape[:2]:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise ValueError(
+                    f"All images must have one size. Received: {path} of {image.shape[:2]} and {paths[0]} of "
+                    f"{images[0].shape[:2]} (height, width). {mend} to resize all."
+                )
     size = images[0].shape[:2]
-    for file, image in zip(files, images, strict=True):
-        if image.shape[:2] != size:
-            raise ValueError(
-                f"All images must have one size. Received: {file} of {image.shape[:2]} and {files[0]} of {size} "
-                "(height, width). Give `image_size` (--image_size) to resize all."
-            )
     channels = max(image.shape[2] for image in images)
     return np.stack([np.broadcast_to(image, (*size, channels)) for image in images])
 
 
-def _read_image(file, image_size):
-    """uint8 array `(height, width, 1)` for a gray file, else `(height, width, 3)`."""
+def read_image(file, image_size=None):
+    """Returns a uint8 array `(height, width, 1)` for a gray file, else `(height, width, 3)`."""
     from PIL import Image, ImageOps
 
     try:
@@ -101,17 +125,29 @@ def read_npz(path):
 
     Returns `(training pair, test pair or None)`, as they stand in the file.
     """
+    arrays = _read_arrays(path, (_SPLIT_KEYS, _WHOLE_KEYS))
+    return tuple(arrays[:2]), tuple(arrays[2:]) or None
+
+
+def read_npz_images(path):
+    """Returns what lies under the key `images`, else under `x_test`, of a file written by `np.savez`."""
+    return _read_arrays(path, (("images",), ("x_test",)))[0]
+
+
+def _read_arrays(path, choices):
+    """The arrays under the first tuple of keys that is in the file as a whole."""
     try:
         # np.load leaves a damaged file open when it gets a path.
         with open(Path(path).expanduser(), "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             found = sorted(archive.files)
-            keys = _SPLIT_KEYS if set(_SPLIT_KEYS) <= set(found) else _WHOLE_KEYS
-            arrays = [archive[key] for key in keys if key in found]
+            keys = next((keys for keys in choices if set(keys) <= set(found)), ())
+            arrays = [archive[key] for key in keys]
     # TypeError: a single array (.npy) cannot be entered.
     except (OSError, EOFError, TypeError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"npz:PATH must name a file of arrays of numbers written by `np.savez`. Received: {path!r} ({error})."
         ) from error
-    if len(arrays) != len(keys):
-        raise ValueError(f"{path} must hold the keys {_SPLIT_KEYS}, or {_WHOLE_KEYS}. Received: {tuple(found)}.")
-    return tuple(arrays[:2]), tuple(arrays[2:]) or None
+    if not arrays:
+        needed = ", or ".join(str(keys) if len(keys) > 1 else repr(keys[0]) for keys in choices)
+        raise ValueError(f"{path} must hold the keys {needed}. Received: {tuple(found)}.")
+    return arrays

@@ -1,25 +1,16 @@
 """From the name of a set to `Data`."""
 
-import difflib
 import functools
 
 import numpy as np
 
 from keras_acet.datasets import embedded, files, tfds
 from keras_acet.datasets.augmentation import random_crop, random_flip_crop
-from keras_acet.datasets.data import Data, OODSets
+from keras_acet.datasets.checks import did_you_mean
+from keras_acet.datasets.data import Data
+from keras_acet.datasets.ood import sets_beside
 
 _AUGMENTATIONS = {"none": None, "crop": random_crop, "flip_crop": random_flip_crop}
-# Sets whose test images serve as out-of-distribution images: those of the paper's Table 1 that need no conversion.
-_OOD_NAMES = {
-    "mnist": ("fashion_mnist",),
-    "fashion_mnist": ("mnist",),
-    "kmnist": ("mnist",),
-    "emnist_letters": ("mnist",),
-    "svhn": ("cifar10", "cifar100"),
-    "cifar10": ("cifar100", "svhn"),
-    "cifar100": ("cifar10", "svhn"),
-}
 _NETWORKS = {"moons": "mlp", "svhn": "resnet20", "cifar10": "resnet20", "cifar100": "resnet20"}  # others: lenet
 
 
@@ -58,7 +49,16 @@ def default_network(name, image_shape=None):
 
 
 def load(
-    name, *, data_dir=None, batch_size=128, augmentation="none", crop_padding=4, seed=0, image_size=None, download=True
+    name,
+    *,
+    data_dir=None,
+    batch_size=128,
+    augmentation="none",
+    crop_padding=4,
+    seed=0,
+    image_size=None,
+    download=True,
+    calibration_fraction=0.0,
 ):
     """Reads a set into memory.
 
@@ -83,6 +83,7 @@ def load(
         image_size: For `folder:` only: pixels a side, or `(height, width)`, to which every image is resized (bilinear,
             aspect not kept).
         download: Whether a set that is not under `data_dir` may be downloaded.
+        calibration_fraction: Share of the training images that is kept out of training, see `Data`.
 
     Returns:
         A `Data`.
@@ -113,9 +114,7 @@ def load(
         train, test = files.read_npz(path)
     else:
         train, test, class_names = tfds.read(kind, data_dir, download=download)
-        loaders = {other: functools.partial(tfds.read_test_images, other, data_dir) for other in _OOD_NAMES[kind]}
-        loaders["photos"] = functools.partial(embedded.photo_patches, train[0].shape[1:])
-        ood = OODSets(loaders)
+        ood = sets_beside(kind, train[0].shape[1:], data_dir)
     if np.ndim(train[0]) == 2 and augmentation in ("crop", "flip_crop"):
         raise ValueError(f"{name}: vectors cannot be cropped or flipped. Received: augmentation={augmentation!r}.")
     if not callable(augmentation):
@@ -131,6 +130,7 @@ def load(
         seed=seed,
         augmentation=augmentation,
         ood=ood,
+        calibration_fraction=calibration_fraction,
     )
 
 
@@ -141,6 +141,6 @@ def _parse_name(name):
         return kind, path
     if name in names() and not path:
         return name, None
-    near = difflib.get_close_matches(name.lower().replace("-", "_"), names())
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise ValueError(f"The data set must be one of {', '.join(names())}. Received: {name!r}.{hint}")
+    raise ValueError(
+        f"The data set must be one of {', '.join(names())}. Received: {name!r}.{did_you_mean(name, names())}"
+    )

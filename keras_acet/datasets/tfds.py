@@ -1,11 +1,11 @@
 """Sets of TensorFlow Datasets."""
 
+import contextlib
 import string
 import threading
 import urllib.error
 import urllib.request
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -19,6 +19,7 @@ TFDS_NAMES = {
     "mnist": "mnist",
     "svhn": "svhn_cropped",
 }
+_LSUN = "lsun_classroom"  # out-of-distribution images only: they have no labels
 # TensorFlow Datasets retries for minutes without a network; this bounds our own look beforehand.
 _PROBE_SECONDS = 6.0
 
@@ -38,12 +39,30 @@ def read(name, data_dir=None, *, download=True):
 
 
 def read_test_images(name, data_dir=None):
-    """Returns the test images as float32 `(n, height, width, channels)` in [0, 1]; never downloads."""
+    """Returns the test images as uint8 `(n, height, width, channels)`; never downloads."""
     builder, is_prepared = _builder(name, data_dir)
     if not is_prepared:
         raise FileNotFoundError(f"{name} is not in the data directory; training on it once downloads it")
     ((images, _),) = _read_splits(name, builder, ["test"])
-    return images.astype(np.float32) / np.float32(255)
+    return images
+
+
+def read_lsun_classroom(data_dir=None):
+    """Returns the validation images as a list of uint8 arrays `(height, width, 3)` of any size; never downloads."""
+    builder, is_prepared = _builder(_LSUN, data_dir)
+    if not is_prepared:
+        raise FileNotFoundError(f"{_LSUN} is not in the data directory; tfds.load({_tfds_name(_LSUN)!r}) gets it")
+    from tensorflow_datasets import decode
+
+    with _readable_errors(_LSUN, builder):
+        examples = builder.as_dataset(
+            split="validation", decoders={"image": decode.SkipDecoding()}, shuffle_files=False
+        )
+        return [_decode(example["image"], channels=3).numpy() for example in examples]
+
+
+def _tfds_name(name):
+    return "lsun/classroom" if name == _LSUN else TFDS_NAMES[name]
 
 
 def _builder(name, data_dir):
@@ -57,7 +76,7 @@ def _builder(name, data_dir):
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)  # it warns of a set that is not there; one line about that is enough
     try:
-        builder = tensorflow_datasets.builder(TFDS_NAMES[name], data_dir=data_dir)
+        builder = tensorflow_datasets.builder(_tfds_name(name), data_dir=data_dir)
         return builder, builder.is_prepared()
     finally:
         logging.set_verbosity(verbosity)
@@ -69,31 +88,41 @@ def _read_splits(name, builder, splits):
     channels = builder.info.features["image"].shape[-1]
 
     def decode_image(encoded, label):
-        # JPEG files (some copies of CIFAR-10) depend on the decoder: its default is a faster approximation, off by up
-        # to five levels. This one gives what Pillow gives. PNG files pass through the same operation.
-        return tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE"), label
+        return _decode(encoded, channels), label
 
     sets = []
-    try:
+    with _readable_errors(name, builder):
         for split in splits:
             encoded = builder.as_dataset(
                 split=split, as_supervised=True, decoders={"image": decode.SkipDecoding()}, shuffle_files=False
             )
             decoded = encoded.map(decode_image, num_parallel_calls=tf.data.AUTOTUNE)
             sets.append(decoded.batch(builder.info.splits[split].num_examples).get_single_element())
-    except (tf.errors.OpError, OSError, NotImplementedError, ValueError) as error:
-        raise ValueError(
-            f"{name}: the files in {builder.data_dir} cannot be read ({' '.join(str(error).split())}). "
-            f"Delete that folder; to get the set again, {_how_to_get(name, builder)}"
-        ) from error
     sets = [(images.numpy(), labels.numpy()) for images, labels in sets]
     if name == "emnist_letters":  # stored transposed, and labelled from 1
         sets = [(images.transpose(0, 2, 1, 3), labels - 1) for images, labels in sets]
     return sets
 
 
+def _decode(encoded, channels):
+    # JPEG files (some copies of CIFAR-10) depend on the decoder: its default is a faster approximation, off by up to
+    # five levels. This one gives what Pillow gives. PNG files pass through the same operation.
+    return tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
+
+
+@contextlib.contextmanager
+def _readable_errors(name, builder):
+    try:
+        yield
+    except (tf.errors.OpError, OSError, NotImplementedError, ValueError) as error:
+        raise ValueError(
+            f"{name}: the files in {builder.data_dir} cannot be read ({' '.join(str(error).split())}). "
+            f"Delete that folder; to get the set again, {_how_to_get(name, builder)}"
+        ) from error
+
+
 def _how_to_get(name, builder):
-    tfds_name = TFDS_NAMES[name]
+    tfds_name = _tfds_name(name)
     return (
         f"run `python -c \"import tensorflow_datasets as tfds; tfds.load('{tfds_name}', data_dir='data')\"` where "
         f"there is a network, and copy data/{tfds_name}/{builder.version} to {builder.data_dir}."
