@@ -1,6 +1,7 @@
 """The directory of a run: who may use it, what lies in it, where training goes on."""
 
 import contextlib
+import csv
 import fcntl
 import itertools
 import json
@@ -61,6 +62,30 @@ class RunDirectory:
     def is_finished(self):
         """Whether the run came to its end: `results.json` is there."""
         return (self.path / "results.json").exists()
+
+    def flags(self):
+        """Returns the flags that make the run, a dict name -> text.
+
+        Raises:
+            RunDirectoryError: If there is no run, or its flag file is damaged.
+        """
+        with _readable_errors(self.path):
+            return _read_flags(self.path / _FLAGS)
+
+    def extra_flags(self):
+        """Returns the flags that may change from one start to the next, such as `data_dir`; a dict name -> text."""
+        with _readable_errors(self.path):
+            lines = itertools.dropwhile(lambda line: line != _NOT_COMPARED, _lines(self.path / _FLAGS))
+            return dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
+
+    def history(self):
+        """Returns the rows of `metrics.csv`, one dict name -> number per epoch; [] if there is none.
+
+        What a row leaves empty is not in its dict; what is no number is NaN.
+        """
+        path = self.path / "metrics.csv"
+        rows = csv.DictReader(_lines(path)) if path.exists() else []
+        return [{name: _number(text) for name, text in row.items() if name and text} for row in rows]
 
     def check(self, flags, *, overwrite=False, complete=False):
         """Raises if `claim` with the same arguments would, and changes nothing on disk.
@@ -284,6 +309,14 @@ def _lines(path):
         return path.read_text().splitlines()
     except UnicodeDecodeError:  # damaged
         return []
+
+
+def _number(text):
+    try:
+        number = float(text)
+    except (TypeError, ValueError):
+        return float("nan")
+    return int(number) if number.is_integer() and "." not in text else number
 
 
 def _is_hidden(name):
