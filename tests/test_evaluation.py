@@ -1,12 +1,13 @@
-from types import SimpleNamespace
+import json
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_acet import evaluation
-from keras_acet.losses import log_max_confidence
+from keras_acet import attack, datasets, evaluation
+from keras_acet.classifiers import Classifier
+from keras_acet.evaluation.prediction import as_float, confidence_of
 
 
 def linear_network(weight=4.0, bias=0.0):
@@ -16,82 +17,262 @@ def linear_network(weight=4.0, bias=0.0):
     return network
 
 
+def hidden_rise():
+    """Logit 40 relu(x - .5): flat below .5, so no gradient at noise below .5 - epsilon leads to the rise beyond."""
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, activation="relu"), keras.layers.Dense(2)])
+    network.set_weights([np.ones((1, 1)), np.array([-0.5]), np.array([[40.0, 0.0]]), np.zeros(2)])
+    return network
+
+
 def softmax_of(logit):
     return 1 / (1 + np.exp(-logit))
 
 
-def data_of(images, labels, ood=None):
-    return SimpleNamespace(name="toy", test_images=images, test_labels=labels, ood=ood or {})
+def data_of(images, labels, ood=None, **arguments):
+    train = np.array([[0.0], [1.0]] * 4, np.float32), np.array([0, 1] * 4)
+    sets = datasets.OODSets({name: lambda value=value: value for name, value in (ood or {}).items()})
+    return datasets.Data(name="toy", train=train, test=(images, labels), batch_size=4, ood=sets, **arguments)
+
+
+def small(**numbers):
+    defaults = {"num_noise": 16, "num_adversarial": 0, "num_trials": 0, "num_bootstrap": 20, "larger_epsilon": 0.0}
+    return evaluation.Protocol(**(defaults | numbers))
+
+
+def evaluate(network, data, suite=evaluation.worst_case_attacks, **numbers):
+    return evaluation.evaluate(network, data, small(**numbers), suite=suite)
 
 
 def test_table_by_hand():
     # Logit 4 x: confidence sigmoid(4 x). At 0, .5, 1: .5, .881, .982; class 0 throughout but for the tie at 0, which
     # argmax gives to class 0.
     images = np.array([[0.0], [0.5], [1.0]], np.float32)
+    # Confidence sigmoid(1) = .731 lies below two of the three test images: AUROC 2/3.
     ood = {"near": np.array([[0.25]], np.float32), "far": "not in the data directory"}
-    table = evaluation.evaluate(linear_network(), data_of(images, np.array([0, 1, 0]), ood), num_noise=3)
+    table = evaluate(linear_network(), data_of(images, np.array([0, 1, 0]), ood))
     test = table["toy (test)"]
-    assert test["test_error"] == pytest.approx(1 / 3)
-    assert test["mmc"] == pytest.approx(np.mean(softmax_of(4 * images)), abs=1e-6)
-    assert test["share_above_half"] == pytest.approx(2 / 3)
-    assert table["near"]["mmc"] == pytest.approx(softmax_of(1.0), abs=1e-6)
-    assert table["far"]["mmc"] is None
+    assert table.numbers["test_error"]["value"] == pytest.approx(1 / 3)
+    assert test["mmc"]["value"] == pytest.approx(np.mean(softmax_of(4 * images)), abs=1e-6)
+    assert test["share_above_half"]["value"] == pytest.approx(2 / 3)
+    assert table["near"]["mmc"]["value"] == pytest.approx(softmax_of(1.0), abs=1e-6)
+    assert table["near"]["auroc"]["value"] == pytest.approx(2 / 3)
+    assert table["far"]["mmc"]["value"] is None
     assert table["far"]["note"] == "not available: not in the data directory"
     text = str(table)
     assert "test error 33.33%" in text
     assert "not available: not in the data directory" in text
+    json.dumps(table.numbers)
 
 
-def test_adversarial_noise_reaches_the_corner_of_the_ball():
+def test_worst_case_noise_reaches_the_corner_of_the_ball():
     images = np.linspace(0, 1, 50, dtype=np.float32)[:, None]
-    network = linear_network()
-    table = evaluation.evaluate(network, data_of(images, np.zeros(50, int)), epsilon=0.2, num_noise=50)
+    table = evaluate(linear_network(), data_of(images, np.zeros(50, int)), epsilon=0.2, num_noise=50)
     noise = evaluation.evaluation_noise(images, 50)
     corner = softmax_of(4 * np.minimum(noise + 0.2, 1))
-    assert table["noise"]["mmc"] == pytest.approx(softmax_of(4 * noise).mean(), abs=1e-6)
-    assert table["adversarial noise"]["mmc"] == pytest.approx(corner.mean(), abs=1e-5)
+    assert table["noise"]["mmc"]["value"] == pytest.approx(softmax_of(4 * noise).mean(), abs=1e-6)
+    assert table["worst-case noise"]["mmc"]["value"] == pytest.approx(corner.mean(), abs=1e-5)
 
 
 def test_projected_starts_find_what_a_flat_network_hides():
-    # Logit 40 relu(x - .5): flat below .5, so no gradient at noise 0 to .3 leads to the rise beyond.
-    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, activation="relu"), keras.layers.Dense(2)])
-    network.set_weights([np.ones((1, 1)), np.array([-0.5]), np.array([[40.0, 0.0]]), np.zeros(2)])
-    noise = np.full((4, 1), 0.25, np.float32)
-    arguments = {"epsilon": 0.3, "start_images": np.ones((4, 1), np.float32)}
-    found = evaluation.attack_noise(network, noise, **arguments)
-    assert found["200 short steps"].min() < 0.51  # a start below .5 stays below
-    np.testing.assert_allclose(found["from images, middle"], softmax_of(40 * 0.05), atol=1e-4)
+    noise, others = np.full((4, 1), 0.15, np.float32), np.ones((6, 1), np.float32)
+    attacker = evaluation.Attacker(hidden_rise(), noise, others)
+    own = attacker.run(evaluation.worst_case_attacks(0.4))
+    np.testing.assert_allclose(own.confidence, 0.5, atol=1e-3)  # starts below .5 stay below, but for a random few
+    assert attacker.flat_share() == 1.0
+    every = attacker.run(evaluation.full_suite(0.4))
+    np.testing.assert_allclose(every.confidence, softmax_of(40 * 0.05), atol=1e-4)
+    found = {trial["name"]: trial["mmc"] for trial in every.trials}
+    assert found["test image"] == pytest.approx(softmax_of(40 * 0.05), abs=1e-4)
+    assert found["200 steps, as published"] == pytest.approx(0.5, abs=1e-3)
 
 
-def test_transferred_attacks_are_measured_on_the_victim():
-    # The victim's gradient points down where the other's points up; only the transferred points reach the top.
-    rising, flat = linear_network(4.0), linear_network(0.0)
-    noise = np.full((3, 1), 0.5, np.float32)
-    found = evaluation.attack_noise(flat, noise, epsilon=0.1, transfer_from=[rising])
-    assert len(found) == 10
-    np.testing.assert_allclose(np.max(list(found.values()), axis=0), 0.5, atol=1e-6)
-    found = evaluation.attack_noise(rising, noise, epsilon=0.1, transfer_from=[flat])
-    np.testing.assert_allclose(found["momentum, long"], softmax_of(2.4), atol=1e-5)
+def test_transferred_points_are_tried_and_kept_where_they_are_worse():
+    noise = np.full((3, 1), 0.15, np.float32)
+    attacker = evaluation.Attacker(hidden_rise(), noise, noise)
+    outside = np.ones((3, 1), np.float32)  # projected into the ball: .55
+    found = attacker.run(evaluation.worst_case_attacks(0.4)[:1], known_points={"other": outside})
+    np.testing.assert_allclose(found.images, 0.55, atol=1e-6)
+    np.testing.assert_allclose(found.confidence, softmax_of(40 * 0.05), atol=1e-5)
+    assert [trial["name"] for trial in found.trials] == ["transferred: other", "40 steps"]
 
 
-def test_nothing_is_dropped_and_batches_do_not_matter():
-    images = np.random.default_rng(0).uniform(size=(evaluation._BATCH_SIZE + 3, 1)).astype(np.float32)
-    network = linear_network()
-    logits = evaluation.predict_logits(network, images)
-    np.testing.assert_allclose(logits, network(images), atol=1e-6)
-    np.testing.assert_allclose(
-        evaluation.confidences(lambda x: network(x), images), np.exp(log_max_confidence(logits)), atol=1e-6
-    )
+def test_solved_images_are_left_alone_and_count_as_they_are():
+    noise = np.array([[0.2], [0.6]], np.float32)
+    attacker = evaluation.Attacker(linear_network(200.0, -100.0), noise, noise)  # logit 200 x - 100
+    found = attacker.run(evaluation.worst_case_attacks(0.1)[:2])
+    assert [trial["solved"] for trial in found.trials] == [2, 2]  # class 1 is sure at .2, class 0 at .6
+    np.testing.assert_allclose(found.images, noise)
 
 
-def test_suite_scales_with_epsilon_and_runs_in_section_6_order():
+def test_curves_begin_at_the_start_and_end_at_the_result():
+    noise = np.linspace(0.1, 0.4, 7, dtype=np.float32)[:, None]  # at 0 both classes tie, and there is no way up
+    trial = evaluation.Trial("one", attack.PGD(epsilon=0.2, num_steps=10, start="input"))
+    (summary,) = evaluation.Attacker(linear_network(), noise, noise).run([trial]).trials
+    assert summary["curve"][0] == [0, pytest.approx(softmax_of(4 * noise).mean(), abs=1e-6)]
+    assert summary["curve"][5] == [5, pytest.approx(softmax_of(4 * (noise + 0.1)).mean(), abs=1e-6)]
+    assert summary["curve"][-1] == [10, pytest.approx(summary["mmc"], abs=1e-6)]
+
+
+def test_both_objectives_have_the_confidence_as_value():
+    objectives = evaluation.attacks.objectives(linear_network(), "float32")
+    x = tf.constant([[0.25], [1.0]])
+    values = [objectives[name].value_and_gradient(x) for name in ("log confidence", "logit gap")]
+    for value, _ in values:
+        np.testing.assert_allclose(value, np.log(softmax_of(4 * x.numpy()[:, 0])), atol=1e-6)
+    # d log sigmoid(4 x) / dx = 4 (1 - sigmoid(4 x)); d gap / dx = 4.
+    np.testing.assert_allclose(values[0][1][:, 0], 4 * (1 - softmax_of(4 * x.numpy()[:, 0])), atol=1e-5)
+    np.testing.assert_allclose(values[1][1][:, 0], 4.0, atol=1e-6)
+
+
+def test_suites_scale_with_epsilon_and_run_in_section_6_order():
     suite = evaluation.worst_case_attacks(0.3)
-    sizes = [a.step_size.sequence(a.num_steps, None).numpy() if a.step_size else None for a in suite.values()]
-    assert sizes[0] is None  # epsilon / num_steps = .0075
-    assert [float(s[0]) for s in sizes[1:]] == pytest.approx([0.003, 0.01, 0.06, 0.2])
-    assert [a.momentum for a in suite.values()] == [0, 0, 0.75, 0.75, 0.75]
-    half = [a.step_size.sequence(200, None).numpy()[0] for a in list(evaluation.worst_case_attacks(0.15).values())[1:]]
-    assert half == pytest.approx([0.0015, 0.005, 0.03, 0.1])
+    sizes = [t.attack.step_size.sequence(t.attack.num_steps, None).numpy() for t in suite if t.attack.step_size]
+    assert suite[0].attack.step_size is None  # epsilon / num_steps = .0075
+    assert [float(s[0]) for s in sizes] == pytest.approx([0.003, 0.01, 0.06, 0.2])
+    assert [t.attack.momentum for t in suite] == [0, 0, 0.75, 0.75, 0.75]
+    half = evaluation.worst_case_attacks(0.15)[1:]
+    sizes = [t.attack.step_size.sequence(200, None).numpy()[0] for t in half]
+    assert sizes == pytest.approx([0.0015, 0.005, 0.03, 0.1])
+    for make in (evaluation.full_suite, evaluation.short_suite):
+        assert {t.attack.epsilon for t in make(0.2)} == {0.2}
+        assert len({t.name for t in make(0.2)}) == len(make(0.2))
+
+
+def test_the_full_suite_has_all_that_the_issue_of_worst_cases_asks_for():
+    starts = {trial.start if trial.start != "attack" else trial.attack.start for trial in evaluation.full_suite(0.3)}
+    assert starts == {"random", "corner", "decontrasted", "test images", "strongest"}
+    assert any(isinstance(trial.attack, attack.AutoPGD) for trial in evaluation.full_suite(0.3))
+
+
+def test_every_part_of_a_whole_evaluation():
+    images = np.linspace(0, 1, 40, dtype=np.float32)[:, None]
+    labels = (images[:, 0] > 0.5).astype(int)
+    data = data_of(images, labels, {"more": images[:9]})
+    network = linear_network(-8.0, 4.0)  # class 1 above .5
+    protocol = small(epsilon=0.3, larger_epsilon=None, num_adversarial=8, num_trials=20)
+    found = evaluation.evaluate(network, data, protocol, transfer_from=[hidden_rise()])
+    assert [row["set"] for row in found.rows] == [
+        "toy (test)",
+        "more",
+        "noise",
+        "adversarial noise",
+        "worst-case noise",
+        "worst-case noise, 0.4",
+        "worst-case more",
+        "adversarial samples (changed)",
+        "adversarial samples (all)",
+    ]
+    assert {row["kind"] for row in found.rows} == {
+        "test",
+        "ood",
+        "noise",
+        "adversarial_noise",
+        "worst_case_noise",
+        "worst_case_ood",
+        "adversarial_samples",
+    }
+    # An image within .3 of the boundary at .5 can be pushed across it.
+    changed = found["adversarial samples (changed)"]
+    draw = np.sort(np.random.default_rng(0).permutation(40)[:8])
+    assert changed["success_rate"]["value"] == np.mean(np.abs(images[draw, 0] - 0.5) < 0.3)
+    assert changed["n"] == np.sum(np.abs(images[draw, 0] - 0.5) < 0.3)
+    larger, smaller = found["worst-case noise, 0.4"]["mmc"]["value"], found["worst-case noise"]["mmc"]["value"]
+    assert larger >= smaller >= found["adversarial noise"]["mmc"]["value"]
+    names = [trial["name"] for trial in found.numbers["attacks"]]
+    assert "transferred from sequential_1" in names or any(name.startswith("transferred from") for name in names)
+    assert found.numbers["alpha_scaling"]["num_trials"] == 20
+    assert found.numbers["calibration"]["is_held_out"] is False
+    results = evaluation.results([found], data, protocol, "python evaluate.py")
+    assert json.loads(json.dumps(results)) == results
+
+
+def test_calibration_takes_the_images_kept_out_of_training():
+    images = np.linspace(0, 1, 40, dtype=np.float32)[:, None]
+    data = data_of(images, (images[:, 0] > 0.5).astype(int), calibration_fraction=0.5)
+    numbers = evaluate(linear_network(-8.0, 4.0), data).numbers["calibration"]
+    assert numbers["is_held_out"] is True
+    assert numbers["num_images"] == 4
+
+
+def test_a_classifier_without_gradients_is_scored_all_the_same():
+    images = np.linspace(0, 1, 6, dtype=np.float32)[:, None]
+    network = linear_network()
+    live, other = Classifier(network, "keras"), Classifier(lambda x: network(x), "onnx")
+    data = data_of(images, np.zeros(6, int), {"more": images[:2]})
+    a, b = evaluation.evaluate_all([live, other], data, small(), suite=evaluation.worst_case_attacks)
+    assert [row["set"] for row in b.rows] == ["toy (test)", "more", "noise"]
+    assert a.rows[:3] == b.rows
+    assert b.numbers["left_out"] == ["attacked noise and attacked images: an ONNX file gives no gradients"]
+
+
+def test_logits_that_are_not_finite_are_an_error():
+    network = linear_network(np.inf)
+    images = np.array([[0.1], [0.5], [1.0]], np.float32)
+    with pytest.raises(evaluation.NonFiniteLogitsError, match=r"must be finite. Received: 3 of 3 images"):
+        evaluate(network, data_of(images, np.zeros(3, int)))
+
+
+def test_store_gives_back_what_it_has_and_makes_damaged_files_anew(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"a": np.arange(3), "text": "words"}
+
+    key = {"stage": "one/two", "seed": 1}
+    for _ in range(2):
+        arrays = evaluation.Store(tmp_path).get(key, make)
+        assert arrays["a"].tolist() == [0, 1, 2] and str(arrays["text"]) == "words"
+    assert len(made) == 1 and key in evaluation.Store(tmp_path)
+    assert {"stage": "one/two", "seed": 2} not in evaluation.Store(tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-30])
+    evaluation.Store(tmp_path).get(key, make)
+    assert len(made) == 2
+
+
+def test_a_second_evaluation_takes_everything_from_the_store(tmp_path):
+    images = np.linspace(0, 1, 12, dtype=np.float32)[:, None]
+    network, calls = linear_network(), []
+
+    def counted(x):
+        calls.append(1)
+        return network(x)
+
+    def run():
+        classifier = Classifier(counted, "keras", sha256="fixed")
+        data = data_of(images, np.zeros(12, int), {"more": images})
+        protocol = small(num_adversarial=4, num_trials=5, larger_epsilon=None)
+        (found,) = evaluation.evaluate_all([classifier], data, protocol, store=evaluation.Store(tmp_path))
+        return found
+
+    first, num_calls = run(), len(calls)
+    second = run()
+    assert len(calls) == num_calls
+    assert second.numbers | {"seconds": 0} == first.numbers | {"seconds": 0}
+    for name, array in first.arrays.items():
+        np.testing.assert_array_equal(array, second.arrays[name])
+
+
+def test_alpha_scaling_of_a_linear_network():
+    # Logit gap 2 x: confidence .999 at alpha x = log(999) / 2, so alpha = max(log(999) / (2 x), 1).
+    def predict(x):
+        return np.concatenate([2 * x, np.zeros_like(x)], axis=1)
+
+    found = evaluation.alpha_scaling(predict, (1,), num_trials=300, seed=3)
+    x = np.random.default_rng(3).uniform(size=(300, 1)).astype(np.float32)[:, 0]
+    np.testing.assert_allclose(found["alpha"], np.maximum(np.log(999) / (2 * x), 1), rtol=1e-3)
+    assert not found["is_confident"].any()  # sigmoid(2) = .88 at most
+
+    found = evaluation.alpha_scaling(lambda x: 2 * predict(x), (1,), num_trials=300, seed=3)
+    assert found["is_confident"].all()  # sigmoid(4) = .98 at a pixel of 1
+
+
+def test_alpha_is_infinite_where_nothing_suffices():
+    found = evaluation.alpha_scaling(lambda x: np.zeros((len(x), 2), np.float32), (2,), num_trials=5)
+    assert np.isinf(found["alpha"]).all()
+    summary = evaluation.scaling.summarize_alpha_scaling(found)
+    assert summary["median_alpha"] is None and summary["share_reached"] == 0
 
 
 def test_noise_is_reproducible_and_no_larger_than_the_test_set():
@@ -102,9 +283,10 @@ def test_noise_is_reproducible_and_no_larger_than_the_test_set():
     assert not np.array_equal(noise, evaluation.evaluation_noise(images, 100, seed=4))
 
 
-def test_as_float():
-    np.testing.assert_array_equal(evaluation.as_float(np.array([0, 255], np.uint8)), np.float32([0, 1]))
-    assert evaluation.as_float(np.array([0.5])).dtype == tf.float32.as_numpy_dtype
+def test_as_float_and_confidence():
+    np.testing.assert_array_equal(as_float(np.array([0, 255], np.uint8)), np.float32([0, 1]))
+    assert as_float(np.array([0.5])).dtype == np.float32
+    np.testing.assert_allclose(confidence_of(np.array([[0.0, 0.0], [1e4, 0.0]])), [0.5, 1.0])
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float64"])
@@ -112,19 +294,43 @@ def test_networks_of_any_precision(policy):
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, dtype=policy)])
     network.layers[0].set_weights([np.array([[4.0, 0.0]]), np.zeros(2)])
     images = np.array([[0.0], [0.5], [1.0]], np.float32)
-    table = evaluation.evaluate(network, data_of(images, np.array([0, 0, 0])), num_noise=3)
-    assert table["toy (test)"]["mmc"] == pytest.approx(np.mean(softmax_of(4 * images)), abs=0.01)  # bfloat16: 8 bits
+    table = evaluate(network, data_of(images, np.array([0, 0, 0])))
+    expected = np.mean(softmax_of(4 * images))
+    assert table["toy (test)"]["mmc"]["value"] == pytest.approx(expected, abs=0.01)  # bfloat16: 8 bits
 
 
 def test_a_function_is_scored_like_a_network():
     network = linear_network()
     data = data_of(np.array([[0.0], [0.5], [1.0]], np.float32), np.array([0, 1, 0]))
-    assert evaluation.evaluate(lambda x: network(x), data).rows == evaluation.evaluate(network, data).rows
+    assert evaluate(lambda x: network(x), data).rows == evaluate(network, data).rows
 
 
 def test_noise_for_vectors_is_not_the_random_start_of_the_first_attack():
     noise = evaluation.evaluation_noise(np.full((2000, 2), 0.5, np.float32), 2000, seed=3)
-    attack = evaluation.worst_case_attacks(0.1, seed=3)["40 steps"]
-    offset = attack.start_images(noise) - noise
+    first = evaluation.worst_case_attacks(0.1, seed=3)[0].attack
+    offset = first.start_images(noise) - noise
     # Correlation of 4000 independent pairs: standard deviation 1 / sqrt(4000) = .016.
     assert abs(np.corrcoef(offset.numpy().ravel(), noise.ravel())[0, 1]) < 0.08
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"epsilon": 8}, "`epsilon` must be in (0, 1], in pixel units. Received: epsilon=8."),
+        ({"ood_epsilon": 0}, "`ood_epsilon` must be in (0, 1]"),
+        ({"num_noise": 0}, "`num_noise` must be a whole number, at least 1. Received: num_noise=0."),
+        ({"num_trials": -1}, "`num_trials` must be a whole number, at least 0."),
+    ],
+)
+def test_bad_protocols(numbers, message):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(").replace("]", r"\]")):
+        evaluation.Protocol(**numbers)
+
+
+def test_radii_by_the_data():
+    gray = data_of(np.zeros((3, 1), np.float32), np.zeros(3, int))
+    protocol = evaluation.Protocol(epsilon=0.3).for_data(gray)
+    assert (protocol.larger_epsilon, protocol.ood_epsilon) == (pytest.approx(0.4), 0.3)
+    assert protocol.num_noise == 3
+    assert evaluation.Protocol(epsilon=0.9).for_data(gray).larger_epsilon == 1.0
+    assert evaluation.Protocol(epsilon=1.0).for_data(gray).larger_epsilon == 0.0

@@ -1,0 +1,327 @@
+"""From classifiers and their data to rows, numbers and arrays: the whole evaluation."""
+
+import functools
+import json
+import platform
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_acet import calibration, metrics
+from keras_acet.classifiers import Classifier
+from keras_acet.evaluation import attacks, maps, scaling
+from keras_acet.evaluation.prediction import confidence_of
+from keras_acet.evaluation.protocol import Protocol
+from keras_acet.evaluation.scores import Scores
+from keras_acet.evaluation.store import Store
+from keras_acet.evaluation.table import missing_row, row, test_row
+
+_NUM_PAIRS = 8
+
+
+class Evaluation:
+    """What was measured on one classifier.
+
+    `print(evaluation)` shows the table; `evaluation["noise"]` is the row of a set.
+
+    Attributes:
+        numbers: Dict as in `results.json`, under "runs": `rows`, `attacks`, `calibration` and so on.
+        arrays: Dict of arrays for figures: confidences and example images.
+    """
+
+    def __init__(self, numbers, arrays):
+        self.numbers = numbers
+        self.arrays = arrays
+
+    @property
+    def rows(self):
+        return self.numbers["rows"]
+
+    def __getitem__(self, name):
+        """Returns the row of the set with this name."""
+        return next(row for row in self.rows if row["set"] == name)
+
+    def __str__(self):
+        width = max(len(row["set"]) for row in self.rows)
+        lines = [f"{'set':{width}}  images    MMC  > 50 %  AUROC  FPR@95"]
+        for numbers in self.rows:
+            names = ("mmc", "share_above_half", "auroc", "fpr95_id_positive")
+            mmc, above, auroc, fpr = (numbers.get(name, {}).get("value") for name in names)
+            shown = [f"{numbers['n']:6d}" if numbers["n"] else "     -"]
+            shown += ["     -" if mmc is None else f"{mmc:6.3f}", "      -" if above is None else f"{above:7.1%}"]
+            shown += ["     -" if auroc is None else f"{auroc:6.3f}", "      -" if fpr is None else f"{fpr:7.1%}"]
+            lines.append(f"{numbers['set']:{width}}  {' '.join(shown)}  {numbers['note']}".rstrip())
+        return "\n".join(lines)
+
+
+def evaluate(model, data, protocol=None, *, suite=attacks.full_suite, transfer_from=()):
+    """Measures a classifier on its test set and away from it, and attacks it.
+
+    Rows: the test set with its error; every out-distribution set of the data; noise; adversarial noise, attacked with
+    the first of `suite` alone, and worst-case noise, the worst per image over all of it, at two radii; out-distribution
+    sets and test images attacked.
+    Beside them Table 2 of the paper (`alpha_scaling`), calibration, and what each attack found.
+
+    Args:
+        model: `keras.Model` from images to logits, an `ACETModel` too; a function that TensorFlow can differentiate; or
+            a `classifiers.Classifier`.
+        data: `datasets.Data`.
+        protocol: `Protocol`; None for its defaults.
+        suite: Function `(epsilon, *, seed)` that returns the attacks on noise: `full_suite`, or `worst_case_attacks`.
+        transfer_from: Other such models for the same data, whose worst cases are tried too.
+
+    Returns:
+        `Evaluation`. Nothing is dropped: every test image counts.
+
+    Example:
+
+    >>> images, labels = np.linspace(0, 1, 8, dtype="float32")[:, None], np.array([0, 1] * 4)
+    >>> from keras_acet import datasets
+    >>> data = datasets.Data(name="toy", train=(images, labels), test=(images, labels), batch_size=4)
+    >>> small = Protocol(epsilon=0.1, num_noise=8, num_trials=10, num_bootstrap=10)
+    >>> evaluate(lambda x: tf.concat([x, 1 - x], axis=1), data, small)["noise"]["n"]
+    8
+    """
+    classifiers = [_as_classifier(model), *map(_as_classifier, transfer_from)]
+    return next(evaluate_all(classifiers, data, protocol, suite=suite, num_measured=1))
+
+
+def evaluate_all(
+    classifiers, data, protocol=None, *, suite=attacks.full_suite, store=None, progress=None, num_measured=None
+):
+    """Evaluates classifiers side by side; the worst cases of each are tried on all others.
+
+    Args:
+        classifiers: List of `classifiers.Classifier` with different names, all for the same data.
+        data: `datasets.Data`.
+        protocol: `Protocol`; None for its defaults.
+        suite: As for `evaluate`.
+        store: `Store` for what is done; None keeps nothing on disk.
+        progress: None, or a function `(classifier name, stage, done, remaining)` called before each stage and attack
+            with the numbers of forward passes done and to come, roughly.
+        num_measured: Only the first so many are measured, the others are transferred from; None for all.
+
+    Yields:
+        One `Evaluation` per classifier, in order.
+    """
+    protocol = (protocol or Protocol()).for_data(data)
+    store = store or Store()
+    scores = [Scores(classifier, data, protocol, suite, store) for classifier in classifiers]
+    measured = scores[:num_measured]
+    plans = [
+        _plan(one, [other for other in scores if other is not one and other.classifier.is_differentiable])
+        for one in measured
+    ]
+    remaining = sum(cost for plan in plans for _, cost, _ in plan)
+    done = 0
+    for one, plan in zip(measured, plans, strict=True):
+        started = time.monotonic()
+        made = {}
+        for stage, cost, make in plan:
+            tell = functools.partial(_tell, progress, one.classifier.name, stage, done, remaining)
+            tell()
+            made[stage] = make(tell)
+            done, remaining = done + cost, remaining - cost
+        yield _measure(one, made, seconds=time.monotonic() - started)
+
+
+def _tell(progress, name, stage, done, remaining, detail=""):
+    if progress is not None:
+        progress(name, f"{stage}: {detail}" if detail else stage, done, remaining)
+
+
+def results(evaluations, data, protocol, command=None):
+    """Returns the dict behind `results.json`: what was run on what, and the numbers of every classifier."""
+    protocol = protocol.for_data(data)
+    return {
+        "schema_version": 1,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+        "versions": {
+            "python": platform.python_version(),
+            **{module.__name__: module.__version__ for module in (keras, np, tf)},
+        },
+        "command": command,
+        "data": {
+            "name": data.name,
+            "num_classes": data.num_classes,
+            "class_names": data.class_names,
+            "image_shape": list(data.image_shape),
+            "num_test": len(data.test_labels),
+            "fingerprint": data.fingerprint,
+        },
+        "settings": {
+            "quick": protocol.num_images > 0,
+            "num_images": protocol.num_images,
+            "epsilon": protocol.epsilon,
+            "larger_epsilon": protocol.larger_epsilon,
+            "ood_epsilon": protocol.ood_epsilon,
+            "num_noise": protocol.num_noise,
+            "adversarial_samples": protocol.num_adversarial,
+            "num_trials": protocol.num_trials,
+            "num_bootstrap": protocol.num_bootstrap,
+            "seed": protocol.seed,
+        },
+        "runs": [evaluation.numbers for evaluation in evaluations],
+    }
+
+
+def _as_classifier(model):
+    if isinstance(model, Classifier):
+        return model
+    return Classifier(getattr(model, "network", model), "keras", name=getattr(model, "name", "model"))
+
+
+def _plan(scores, others):
+    """The stages of one classifier: list of (name, rough cost in forward passes, function of `tell`)."""
+    protocol, ood = scores.protocol, list(scores.data.ood)
+    num_test = len(scores.test_labels)
+    plan = [
+        ("test set", num_test, lambda tell: scores.test()),
+        ("calibration", num_test // 2, lambda tell: scores.calibration()),
+        *[(name, num_test, lambda tell, name=name: scores.ood(name)) for name in ood],
+        ("noise", num_test, lambda tell: scores.noise()),
+    ]
+    if scores.classifier.is_differentiable:
+        long, short = scores.suite(protocol.epsilon, seed=0), attacks.short_suite(protocol.epsilon)
+        noise, images = protocol.num_noise, protocol.num_adversarial
+        plan.append(("worst-case noise", _cost(long, noise), scores.attacked_noise))
+        if others:
+            more = functools.partial(scores.worst_case_noise, others)
+            plan.append(("transferred noise", _cost(long[-1:], noise), more))
+        if protocol.larger_epsilon:
+            more = functools.partial(scores.worst_case_noise_larger, others)
+            plan.append(("worst-case noise, larger", _cost(short, noise), more))
+        if images:
+            plan.append(("adversarial samples", 240 * images, lambda tell: scores.adversarial_samples()))
+            for name in ood:
+                more = functools.partial(scores.worst_case_ood, name)
+                plan.append((f"worst-case {name}", _cost(short, images), more))
+    if protocol.num_trials:
+        more = lambda tell: scores.alpha_scaling(lambda share: tell(f"{share:.0%}"))  # noqa: E731
+        plan.append(("alpha scaling", 150 * protocol.num_trials, more))
+    return [(name, 0 if scores.is_done(name, others) else cost, make) for name, cost, make in plan]
+
+
+def _cost(suite, num_images):
+    # One step is a forward pass and a backward pass of about twice its cost.
+    return 3 * num_images * sum(trial.attack.num_steps for trial in suite)
+
+
+def _measure(scores, made, seconds):
+    """From the arrays of all stages to an `Evaluation`."""
+    classifier, data, protocol = scores.classifier, scores.data, scores.protocol
+    test_logits = made["test set"]["logits"]
+    arrays = {"confidence/test": confidence_of(test_logits)}
+    rows = [test_row(f"{data.name} (test)", test_logits)]
+    test_error = metrics.classification_error(test_logits, scores.test_labels)
+    rows[0]["note"] = f"test error {test_error['value']:.2%}"
+    left_out = []
+
+    def add(name, kind, found, radius=None, note=""):
+        if isinstance(found, str):
+            rows.append(missing_row(name, kind, f"not available: {found}", radius=radius))
+            return
+        rows.append(row(name, kind, found["logits"], test_logits, protocol=protocol, radius=radius, note=note))
+        if len(found["logits"]):
+            arrays[f"confidence/{name}"] = confidence_of(found["logits"])
+        if "shown" in found:
+            shown = found["logits"][found["shown"]]
+            arrays[f"images/{name}"] = found["images"]
+            arrays[f"images_confidence/{name}"] = confidence_of(shown)
+            arrays[f"images_label/{name}"] = shown.argmax(axis=1)
+
+    for name in data.ood:
+        add(name, "ood", made[name])
+    add("noise", "noise", made["noise"])
+
+    numbers = {"attacks": [], "flat_share": None, "alpha_scaling": None, "calibration": None}
+    worst = None
+    if classifier.is_differentiable:
+        worst = made.get("transferred noise", made["worst-case noise"])
+        numbers["attacks"] = json.loads(str(worst["trials"]))
+        numbers["flat_share"] = {
+            "share": float(worst["flat_share"]),
+            "threshold": attacks.FLAT_GRADIENT,
+            "radius": protocol.epsilon,
+        }
+        first = numbers["attacks"][0]
+        note = f"{first['name']}, epsilon {protocol.epsilon:.4g}"
+        add("adversarial noise", "adversarial_noise", {"logits": worst["first_logits"]}, protocol.epsilon, note)
+        add(
+            "worst-case noise",
+            "worst_case_noise",
+            worst,
+            protocol.epsilon,
+            f"worst of {len(numbers['attacks'])} attacks, epsilon {protocol.epsilon:.4g}",
+        )
+        larger = made.get("worst-case noise, larger")
+        if larger is not None:
+            numbers["attacks"] += json.loads(str(larger["trials"]))
+            radius = protocol.larger_epsilon
+            add(f"worst-case noise, {radius:.2g}", "worst_case_noise", larger, radius, f"epsilon {radius:.4g}")
+        _add_pairs(arrays, worst)
+        if protocol.num_adversarial:
+            for name in data.ood:
+                radius = protocol.ood_epsilon
+                add(f"worst-case {name}", "worst_case_ood", made[f"worst-case {name}"], radius, f"epsilon {radius:.4g}")
+            _add_adversarial_samples(add, rows, made["adversarial samples"], protocol)
+    else:
+        left_out.append(f"attacked noise and attacked images: {_KINDS[classifier.kind]} gives no gradients")
+    if protocol.num_trials:
+        numbers["alpha_scaling"] = scaling.summarize_alpha_scaling(made["alpha scaling"])
+    numbers["calibration"] = _calibrate(made["calibration"], test_logits, scores.test_labels, worst, protocol)
+    if len(data.image_shape) == 1 and data.image_shape[0] == 2:
+        arrays |= maps.confidence_maps(classifier, data)
+    about = {
+        "name": classifier.name,
+        "path": None if classifier.path is None else str(classifier.path),
+        "kind": classifier.kind,
+        "method": (classifier.flags or {}).get("method"),
+        "flags": classifier.flags,
+        "model_sha256": classifier.sha256,
+        "differentiable": classifier.is_differentiable,
+        "test_error": test_error,
+        "seconds": round(seconds, 1),
+        "rows": rows,
+    }
+    return Evaluation({**about, **numbers, "left_out": left_out}, arrays)
+
+
+_KINDS = {"savedmodel": "a SavedModel", "onnx": "an ONNX file"}
+
+
+def _add_adversarial_samples(add, rows, found, protocol):
+    changed = found["changed"]
+    success = metrics.share(int(changed.sum()), len(changed))
+    note = f"{success['value']:.1%} of {len(changed)} changed class, epsilon {protocol.epsilon:.4g}"
+    only_changed = {"logits": found["logits"][changed]}
+    add("adversarial samples (changed)", "adversarial_samples", only_changed, protocol.epsilon, note)
+    rows[-1]["success_rate"] = success
+    add("adversarial samples (all)", "adversarial_samples", found, protocol.epsilon, f"epsilon {protocol.epsilon:.4g}")
+
+
+def _add_pairs(arrays, worst):
+    confidence = confidence_of(worst["logits"])
+    # Half of them the most confident, half from all over the rest.
+    order = np.argsort(-confidence, kind="stable")
+    half = _NUM_PAIRS // 2
+    shown = np.concatenate([order[:half], order[half :: max(len(order) // half, 1)]])[:_NUM_PAIRS]
+    arrays["pairs/noise"], arrays["pairs/attacked"] = worst["noise"][shown], worst["images"][shown]
+    arrays["pairs/noise_confidence"] = confidence_of(worst["noise_logits"][shown])
+    arrays["pairs/attacked_confidence"] = confidence[shown]
+
+
+def _calibrate(held_out, test_logits, test_labels, worst, protocol):
+    if len(held_out["labels"]) < 2:
+        return None
+    numbers = calibration.calibrate(
+        held_out["logits"],
+        held_out["labels"],
+        test_logits,
+        test_labels,
+        worst_noise_logits=None if worst is None else worst["logits"],
+        seed=protocol.seed,
+    )
+    return {**numbers, "is_held_out": bool(held_out["is_held_out"])}

@@ -1,0 +1,77 @@
+"""What an evaluation does, in numbers."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How many images, which radii, how many trials. Zero leaves a part out.
+
+    Args:
+        epsilon: Radius of the attacks on noise and on test images in pixel units, in `(0, 1]`: that of the training.
+        larger_epsilon: A second radius for the worst-case noise; None for `min(4/3 epsilon, 1)`, 0 for none.
+        ood_epsilon: Radius of the attacks on out-distribution sets; None for 0.3 on gray images and .01 on others, as
+            in the literature on robust detection (see the source), at most `epsilon`.
+        num_images: Number of images scored of each set; 0 for all, as it has to be for numbers worth quoting.
+        num_noise: Number of noise images that are attacked, at most as many as there are test images.
+        num_adversarial: Number of test images, and of images of each out-distribution set, that are attacked.
+        num_trials: Number of uniform random inputs for `alpha_scaling`.
+        num_bootstrap: Number of replicates behind each interval.
+        seed: int >= 0, for noise, attacks, choices and replicates.
+
+    Raises:
+        ValueError: If a number is out of its range.
+
+    Source for `ood_epsilon`: Bitterwolf, Meinke, Hein, NeurIPS 2020 (GOOD).
+    """
+
+    epsilon: float = 0.3
+    larger_epsilon: float | None = None
+    ood_epsilon: float | None = None
+    num_images: int = 0
+    num_noise: int = 512
+    num_adversarial: int = 512
+    num_trials: int = 10_000
+    num_bootstrap: int = 1000
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("epsilon", "larger_epsilon", "ood_epsilon"):
+            value = getattr(self, name)
+            zero_is_fine = name == "larger_epsilon" and value == 0
+            if value is not None and not zero_is_fine and not 0 < value <= 1:
+                raise ValueError(f"`{name}` must be in (0, 1], in pixel units. Received: {name}={value}.")
+        for name, least in (
+            ("num_images", 0),
+            ("num_noise", 1),
+            ("num_adversarial", 0),
+            ("num_trials", 0),
+            ("num_bootstrap", 1),
+        ):
+            value = getattr(self, name)
+            if value != int(value) or value < least:
+                raise ValueError(f"`{name}` must be a whole number, at least {least}. Received: {name}={value}.")
+
+    def for_data(self, data):
+        """Returns the protocol with all that depends on the data filled in."""
+        num_test = min(len(data.test_labels), self.num_images or len(data.test_labels))
+        larger = min(4 / 3 * self.epsilon, 1.0) if self.larger_epsilon is None else self.larger_epsilon
+        usual = 0.3 if data.image_shape[-1] == 1 or len(data.image_shape) == 1 else 0.01
+        ood = min(usual, self.epsilon) if self.ood_epsilon is None else self.ood_epsilon
+        return dataclasses.replace(
+            self,
+            larger_epsilon=larger if larger > self.epsilon else 0.0,
+            ood_epsilon=ood,
+            num_noise=min(self.num_noise, num_test),
+            num_adversarial=min(self.num_adversarial, num_test),
+        )
+
+    def replace(self, **numbers):
+        """Returns the protocol with other numbers."""
+        return dataclasses.replace(self, **numbers)
+
+    def quick(self):
+        """Returns the protocol for a first look, in a minute or two: 2000 images of each set, 64 under attack."""
+        return dataclasses.replace(
+            self, num_images=2000, num_noise=64, num_adversarial=64, num_trials=200, num_bootstrap=200
+        )

@@ -1,0 +1,300 @@
+"""What a network says to every set of images: the stages of an evaluation, each kept once it is done."""
+
+import dataclasses
+import json
+
+import numpy as np
+import tensorflow as tf
+
+from keras_acet.attack import PGD, Objective
+from keras_acet.attack_mode import attack_mode
+from keras_acet.evaluation import attacks, scaling
+from keras_acet.evaluation.prediction import as_float, confidence_of, in_batches, logits_of, traced
+from keras_acet.noise import PaperNoise, UniformNoise
+from keras_acet.version import __version__
+
+_NUM_SHOWN = 12
+_NUM_ADVERSARIAL_STEPS = 80  # as published
+
+
+def evaluation_noise(test_images, num_noise, *, seed=0):
+    """Makes noise for an evaluation: p_out with one sigma per image, from test images drawn without replacement.
+
+    One sigma per batch, as in training, would measure a single sigma. Vectors get uniform noise.
+
+    Args:
+        test_images: Float array of shape `(n, ...)`, values in `[0, 1]`.
+        num_noise: Number of noise images; no more than `n` are made.
+        seed: int.
+
+    Returns:
+        Float array of shape `(min(num_noise, n), ...)`.
+    """
+    chosen = np.random.default_rng(seed).permutation(len(test_images))[:num_noise]
+    images = tf.constant(test_images[chosen])
+    if images.shape.rank == 4:
+        return PaperNoise(sigma_per="image", seed=seed)(images).numpy()
+    # Not the seed of the first attack, whose random start would be made of the same numbers.
+    return UniformNoise(seed=seed + 1_000_003)(images).numpy()
+
+
+class NonFiniteLogitsError(ValueError):
+    """A network that gives NaN or infinity for images in [0, 1]."""
+
+
+class Scores:
+    """The stages of one classifier's evaluation. Each method computes one, or takes it from the store.
+
+    Args:
+        classifier: `classifiers.Classifier`.
+        data: `datasets.Data`.
+        protocol: `Protocol` for these data.
+        suite: Function `(epsilon, *, seed)` that returns the attacks on noise, such as `attacks.full_suite`.
+        store: `Store`.
+    """
+
+    def __init__(self, classifier, data, protocol, suite, store):
+        self.classifier = classifier
+        self.data = data
+        self.protocol = protocol
+        self.suite = suite
+        self._store = store
+        chosen = self._some(len(data.test_labels))
+        self.test_images = as_float(data.test_images[chosen])
+        self.test_labels = data.test_labels[chosen]
+        self._noise = {}
+        self._attacker = None
+        self._made = {}
+
+    def key(self, stage, **more):
+        """Returns all that the arrays of a stage depend on."""
+        numbers = dataclasses.asdict(self.protocol)
+        del numbers["num_bootstrap"]
+        return {
+            "stage": stage,
+            "model": self.classifier.sha256,
+            "data": self.data.fingerprint,
+            "protocol": numbers,
+            "suite": [trial.name for trial in self.suite(self.protocol.epsilon, seed=0)],
+            "version": __version__,
+            **more,
+        }
+
+    def _get(self, stage, make, **more):
+        key = self.key(stage, **more)
+        text = json.dumps(key)
+        if text not in self._made:
+            # A model without a fingerprint could not be told from another one.
+            self._made[text] = self._store.get(key, make) if self.classifier.sha256 else _as_arrays(make())
+        return self._made[text]
+
+    def is_done(self, stage, others):
+        """Whether a stage of the plan lies in the store."""
+        shas = [other.classifier.sha256 for other in others]
+        keys = [self.key(name, **more) for name, more in ((stage, {}), (stage, {"others": shas}))]
+        return bool(self.classifier.sha256) and any(key in self._store for key in keys)
+
+    def _some(self, count):
+        """Indices of the images that are scored: all of them, unless the protocol says how many."""
+        if not self.protocol.num_images or count <= self.protocol.num_images:
+            return slice(None)
+        return np.sort(np.random.default_rng(self.protocol.seed).permutation(count)[: self.protocol.num_images])
+
+    def _logits(self, images):
+        logits = self.classifier.logits(images)
+        if not np.isfinite(logits).all():
+            count = np.count_nonzero(~np.isfinite(logits).all(axis=1))
+            raise NonFiniteLogitsError(
+                f"The logits of {self.classifier.name} must be finite. Received: {count} of {len(logits)} images with "
+                "others. Its weights are damaged, or training went astray."
+            )
+        return logits
+
+    # Sets without attacks.
+
+    def test(self):
+        """Logits of the test set."""
+        return self._get("test set", lambda: {"logits": self._logits(self.test_images)})
+
+    def calibration(self):
+        """Logits and labels for temperature and thresholds, and whether the network was kept from seeing them."""
+        images, labels = self.data.calibration_images, self.data.calibration_labels
+        is_held_out = len(labels) > 0
+        if not is_held_out:
+            count = min(5000, len(self.data.train_labels))
+            chosen = np.sort(np.random.default_rng(self.protocol.seed).permutation(len(self.data.train_labels))[:count])
+            images, labels = self.data.train_images[chosen], self.data.train_labels[chosen]
+        logits = self._get("calibration", lambda: {"logits": self._logits(images)})["logits"]
+        return {"logits": logits, "labels": labels, "is_held_out": is_held_out}
+
+    def ood(self, name):
+        """Logits of an out-distribution set and its most confident images, or a `str` that says why there is none."""
+        images = self.data.ood[name]
+        if isinstance(images, str):
+            return images
+        return self._get(name, lambda: self._with_examples(images[self._some(len(images))]))
+
+    def noise(self):
+        """Logits of as many noise images as there are test images, and the most confident ones."""
+        return self._get("noise", lambda: self._with_examples(self._noise_images(len(self.test_images))))
+
+    def _with_examples(self, images):
+        logits = self._logits(images)
+        confidence = confidence_of(logits)
+        shown = np.argsort(-confidence, kind="stable")[:_NUM_SHOWN]
+        return {"logits": logits, "images": images[shown], "shown": shown}
+
+    def _noise_images(self, count):
+        if count not in self._noise:
+            self._noise[count] = evaluation_noise(self.test_images, count, seed=self.protocol.seed)
+        return self._noise[count]
+
+    # Attacked noise.
+
+    def attacked_noise(self, on_trial=None):
+        """The suite on noise at `epsilon`, without what other networks contribute."""
+
+        def make():
+            found = self._noise_attacker().run(
+                self.suite(self.protocol.epsilon, seed=self.protocol.seed), on_trial=on_trial
+            )
+            return {
+                "noise": self._noise_images(self.protocol.num_noise),
+                "noise_logits": self._logits(self._noise_images(self.protocol.num_noise)),
+                "first_logits": self._logits(found.points[0]),
+                "flat_share": self._noise_attacker().flat_share(),
+                **self._found(found),
+                "points": np.stack([found.images, *found.points[:4]]),
+            }
+
+        return self._get("worst-case noise", make)
+
+    def worst_case_noise(self, others, on_trial=None):
+        """`attacked_noise`, then what other networks contribute, at `epsilon`.
+
+        Args:
+            others: List of `Scores` of other networks for the same data and protocol.
+            on_trial: None, or a function called with the name of each attack before it starts.
+        """
+        own = self.attacked_noise()
+        if not others:
+            return own
+
+        def make():
+            known = {"own attacks": own["images"]}
+            for other in others:
+                for number, points in enumerate(other.attacked_noise()["points"]):
+                    known[f"{other.classifier.name}, {number}"] = points
+            trials = self.suite(self.protocol.epsilon, seed=self.protocol.seed)
+            trials = [trial for trial in trials if trial.start == "strongest"]
+            found = self._noise_attacker().run(trials, known_points=known, on_trial=on_trial)
+            arrays = self._found(found)
+            merged = [*json.loads(str(own["trials"])), *_merged(found.trials, [o.classifier.name for o in others])]
+            return {**own, **arrays, "trials": json.dumps(merged)}
+
+        return self._get("transferred noise", make, others=[other.classifier.sha256 for other in others])
+
+    def worst_case_noise_larger(self, others, on_trial=None):
+        """Worst-case noise at the larger radius, going on from what was found at `epsilon`."""
+
+        def make():
+            known = {"smaller radius": self.worst_case_noise(others)["images"]}
+            trials = attacks.short_suite(self.protocol.larger_epsilon, seed=self.protocol.seed + 100)
+            return self._found(self._noise_attacker().run(trials, known_points=known, on_trial=on_trial))
+
+        return self._get("worst-case noise, larger", make, others=[other.classifier.sha256 for other in others])
+
+    def _noise_attacker(self):
+        if self._attacker is None:
+            self._attacker = attacks.Attacker(
+                self.classifier.network,
+                self._noise_images(self.protocol.num_noise),
+                self.test_images,
+                seed=self.protocol.seed,
+            )
+        return self._attacker
+
+    def _found(self, found):
+        return {
+            "images": found.images,
+            "logits": self._logits(found.images),
+            "trials": json.dumps(found.trials),
+        }
+
+    # Attacked images.
+
+    def worst_case_ood(self, name, on_trial=None):
+        """An out-distribution set attacked at `ood_epsilon`, or a `str` that says why there is none."""
+        images = self.data.ood[name]
+        if isinstance(images, str):
+            return images
+
+        def make():
+            draw = np.random.default_rng(self.protocol.seed)
+            chosen = images[np.sort(draw.permutation(len(images))[: self.protocol.num_adversarial])]
+            attacker = attacks.Attacker(self.classifier.network, chosen, self.test_images, seed=self.protocol.seed)
+            trials = attacks.short_suite(self.protocol.ood_epsilon, seed=self.protocol.seed + 200)
+            found = attacker.run(trials, on_trial=on_trial)
+            return self._found(found)
+
+        return self._get(f"worst-case {name}", make)
+
+    def adversarial_samples(self):
+        """Test images attacked at `epsilon` until their class changes: 80 steps up the cross-entropy of the label."""
+
+        def make():
+            draw = np.random.default_rng(self.protocol.seed)
+            chosen = np.sort(draw.permutation(len(self.test_images))[: self.protocol.num_adversarial])
+            images, labels = self.test_images[chosen], self.test_labels[chosen]
+            epsilon = self.protocol.epsilon
+            attack = PGD(
+                epsilon=epsilon, num_steps=_NUM_ADVERSARIAL_STEPS, step_size=epsilon / 40, seed=self.protocol.seed
+            )
+            found = _climb_cross_entropy(self.classifier.network, attack, images, labels)
+            before = self._logits(images).argmax(axis=1)
+            return {**self._with_examples(found), "changed": self._logits(found).argmax(axis=1) != before}
+
+        return self._get("adversarial samples", make)
+
+    def alpha_scaling(self, progress=None):
+        """`scaling.alpha_scaling` of the network."""
+
+        def make():
+            return scaling.alpha_scaling(
+                self.classifier.logits,
+                self.data.image_shape,
+                num_trials=self.protocol.num_trials,
+                seed=self.protocol.seed,
+                progress=progress,
+            )
+
+        return self._get("alpha scaling", make)
+
+
+def _as_arrays(made):
+    return {name: np.asarray(array) for name, array in made.items()}
+
+
+def _climb_cross_entropy(network, attack, images, labels):
+    def maximize(images, labels):
+        labels = tf.cast(labels, tf.int32)
+
+        def cross_entropy(x):
+            with attack_mode(network):
+                return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits_of(network, x))
+
+        return attack.maximize(Objective(cross_entropy), images).images
+
+    return in_batches(traced(maximize, images, labels), images, labels)
+
+
+def _merged(trials, names):
+    """One line per other network instead of one for each of its attacks, then the attacks that went on from there."""
+    merged = []
+    for name in names:
+        own = [trial for trial in trials if trial["name"].startswith(f"transferred: {name}, ")]
+        merged.append({**max(own, key=lambda trial: trial["mmc"]), "name": f"transferred from {name}"})
+    for trial in trials:
+        if not trial["name"].startswith("transferred: "):
+            merged.append({**trial, "name": f"{trial['name']}, after the transferred"})
+    return merged

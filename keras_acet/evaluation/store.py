@@ -1,0 +1,54 @@
+"""Arrays that were already computed, so that a killed evaluation goes on where it was."""
+
+import hashlib
+import json
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from keras_acet.runs.files import whole_file
+
+
+class Store:
+    """Dicts of arrays, each under a key that holds all they depend on.
+
+    Args:
+        directory: Where each dict is an `.npz` file; None keeps nothing.
+    """
+
+    def __init__(self, directory=None):
+        self._directory = None if directory is None else pathlib.Path(directory)
+
+    def __contains__(self, key):
+        path = self._path(key)
+        return path is not None and path.exists()
+
+    def get(self, key, make):
+        """Returns the arrays under `key`, from disk if they are there and whole, else from `make()`, and keeps them.
+
+        Args:
+            key: Dict that the `json` module can write; its "stage" is the beginning of the file name.
+            make: Function without arguments that returns a dict of arrays; text comes back as an array of text.
+        """
+        path = self._path(key)
+        if path is not None and path.exists():
+            try:
+                with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                    return {name: archive[name] for name in archive.files}
+            except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+                pass  # damaged: computed again
+        arrays = {name: np.asarray(array) for name, array in make().items()}
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, **arrays)
+        return arrays
+
+    def _path(self, key):
+        if self._directory is None:
+            return None
+        digits = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+        name = "".join(letter if letter.isalnum() else "-" for letter in key["stage"])[:40]
+        return self._directory / f"{name}-{digits}.npz"
