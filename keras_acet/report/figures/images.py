@@ -1,0 +1,73 @@
+"""Images with their confidence beneath."""
+
+import matplotlib.figure
+import numpy as np
+
+from keras_acet.report.figures.style import WIDTH, finish, shorten
+from keras_acet.report.formatting import rate
+from keras_acet.report.sets import all_sets, label
+
+COLUMNS = 6
+TITLE, LINE, GAP = 0.26, 0.155, 0.09  # inches
+
+
+def most_confident(run, results, arrays):
+    """A row of images per out-of-distribution set: those the run is most confident about."""
+    found = arrays.get(run["name"], {})
+    rows = {row["set"]: row for row in reversed(all_sets([run])) if drawable(found.get(f"images/{row['set']}"))}
+    rows = [row for row in rows.values() if row["kind"] != "test"][::-1]
+    if not rows:
+        return None
+    parts = []
+    titles = [f"{shorten(run['name'], 30)} on {shorten(label(row), 30)}" for row in rows]
+    figure, axes = image_rows(titles, num_lines=2)
+    for ax_row, row in zip(axes, rows, strict=True):
+        images, confidence, labels = (
+            found[f"{what}/{row['set']}"][:COLUMNS] for what in ("images", "images_confidence", "images_label")
+        )
+        texts = [
+            f"{rate(c)}\n{shorten(results['data']['class_names'][int(k)], 11)}"
+            for c, k in zip(confidence, labels, strict=True)
+        ]
+        show(ax_row, images, texts)
+        parts.append(f"{label(row)}: {rate(float(np.max(confidence)))}")
+    alt = f"{run['name']}, images of other sets with the highest confidence. Highest per set: {'; '.join(parts)}."
+    caption = (
+        f"{run['name']}: of each set the images that it is most confident about, with the confidence and the class it "
+        "sees. Look for images that do show the class: there the network is right, and the set is not clean."
+    )
+    return finish(figure, "most_confident", alt=alt, caption=caption)
+
+
+def drawable(images):
+    """Whether there are images that have a picture: `(k, height, width, channels)` with 1, 3 or 4 channels."""
+    return images is not None and len(images) > 0 and np.ndim(images) == 4 and images.shape[-1] in (1, 3, 4)
+
+
+def image_rows(titles, num_lines):
+    """Figure, and a list of axes per title, each with room for `num_lines` of text beneath."""
+    side = (WIDTH - GAP * (COLUMNS + 1)) / COLUMNS
+    row = TITLE + side + LINE * num_lines + GAP
+    height = row * len(titles)
+    figure = matplotlib.figure.Figure(figsize=(WIDTH, height))  # placed by hand: the texts have fixed heights
+    rows = []
+    for index, title in enumerate(titles):
+        bottom = height - index * row - TITLE - side
+        figure.text(GAP / WIDTH, (bottom + side + 0.06) / height, title, fontsize=10)
+        places = [((GAP + column * (side + GAP)) / WIDTH, bottom / height) for column in range(COLUMNS)]
+        rows.append([figure.add_axes((*place, side / WIDTH, side / height)) for place in places])
+    return figure, rows
+
+
+def show(axes, images, texts):
+    """Draws images, unsmoothed, with a text beneath each; leaves the other axes empty."""
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, image, text in zip(axes, images, texts, strict=False):
+        image = np.clip(np.asarray(image, dtype=np.float64), 0, 1)
+        if image.shape[-1] == 1:
+            image = image[..., 0]
+        ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        for index, words in enumerate(text.split("\n")):
+            below = (0, -72 * LINE * (index + 0.8))
+            ax.annotate(words, (0.5, 0), below, "axes fraction", textcoords="offset points", ha="center", fontsize=9)

@@ -1,0 +1,68 @@
+"""Numbers as text."""
+
+MISSING = "–"  # noqa: RUF001
+SPACE = "\N{NO-BREAK SPACE}"
+
+
+def rate(value, digits=3):
+    """Text of a number in [0, 1] in the paper's manner, without the zero; never rounded to 0 or 1 unseen.
+
+    >>> rate(0.1014), rate(1), rate(0.99997), rate(0.0001), rate(0)
+    ('.101', '1.000', '>.999', '<.001', '.000')
+    """
+    if value is None:
+        return MISSING
+    smallest = 10.0**-digits
+    if 0 < value < smallest / 2:
+        return f"<{smallest:.{digits}f}".replace("0.", ".", 1)
+    if 1 - smallest / 2 <= value < 1:
+        return f">{1 - smallest:.{digits}f}".replace("0.", ".", 1)
+    return f"{value:.{digits}f}".removeprefix("0")
+
+
+def percent(value, digits=1):
+    """Text of a share in [0, 1] in percent; never rounded to 0 or 100 unseen.
+
+    >>> [percent(v).replace(SPACE, " ") for v in (0, 0.0001, 0.125, 0.99999, 1)]
+    ['0 %', '<0.1 %', '12.5 %', '>99.9 %', '100 %']
+    """
+    if value is None:
+        return MISSING
+    if value in (0, 1):
+        return f"{100 * value:.0f}{SPACE}%"
+    smallest = 10.0**-digits
+    if 100 * value < smallest / 2:
+        return f"<{smallest:.{digits}f}{SPACE}%"
+    if 100 * value >= 100 - smallest / 2:
+        return f">{100 - smallest:.{digits}f}{SPACE}%"
+    return f"{100 * value:.{digits}f}{SPACE}%"
+
+
+def number(value, digits=3):
+    """Text of any number with `digits` significant digits.
+
+    >>> number(8.1234), number(45.31), number(3.04e15), number(1e-6), number(10000)
+    ('8.12', '45.3', '3.04e15', '1e-6', '10,000')
+    """
+    if value is None:
+        return MISSING
+    if value == int(value) and abs(value) < 1e6:
+        return f"{int(value):,}"
+    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
+def interval(measured, text=rate):
+    """Text of the interval of a measured number, empty when there is none.
+
+    >>> interval({"value": 0.5, "low": 0.25, "high": 0.75})
+    '[.250, .750]'
+    """
+    if measured is None or measured["low"] is None or measured["high"] is None:
+        return ""
+    return f"[{text(measured['low'])}, {text(measured['high'])}]"
+
+
+def value(measured):
+    """The number itself, `None` when there is none."""
+    return None if measured is None else measured["value"]

@@ -1,0 +1,55 @@
+"""The report's pages: one template of what is said, and one of blocks (headings, tables, figures) per format."""
+
+import re
+
+import jinja2
+import markupsafe
+
+from keras_acet.report import tables
+from keras_acet.report.formatting import number, percent
+from keras_acet.report.sentences import flat_shares, headline, held_out, success_rates
+
+
+def render(kind, results, figures, sources):
+    """The report as text.
+
+    Args:
+        kind: "html" or "markdown".
+        results: As `keras_acet.report.write` takes them.
+        figures: Dict from name to figure, in the order of the report.
+        sources: Dict from name to the figure's address.
+
+    Returns:
+        A string; whatever names `results` holds, they stand there as text.
+    """
+    environment = _environment(FINALIZE[kind])
+    text = environment.get_template("report.jinja").render(
+        blocks=f"{kind}.jinja", results=results, figures=figures, sources=sources
+    )
+    return text if kind == "html" else re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _environment(finalize):
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("keras_acet.report", "templates"),
+        autoescape=True,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    functions = {f.__name__: f for f in (flat_shares, headline, held_out, number, percent, success_rates)}
+    environment.globals |= {"tables": tables, "text": functions}
+    return environment
+
+
+def _markdown_text(value):
+    """Escapes what Markdown, and the HTML in it, would take for markup; the autoescape then leaves it alone."""
+    if hasattr(value, "__html__"):
+        return value
+    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
+    text = re.sub(r"[\\`*\[\]|~$]", r"\\\g<0>", text)
+    return markupsafe.Markup(re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text))  # within a word it is no markup
+
+
+FINALIZE = {"html": None, "markdown": _markdown_text}

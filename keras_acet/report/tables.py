@@ -1,0 +1,266 @@
+"""The tables of the report, as rows of text."""
+
+import dataclasses
+
+from keras_acet.report.formatting import MISSING, interval, number, percent, rate, value
+from keras_acet.report.sets import all_sets, find, label, rows_of, short
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A value, what stands small beside it, and whether it is words instead of a number."""
+
+    text: str
+    small: str = ""
+    words: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Neighbouring columns under one title; the title may be empty."""
+
+    title: str
+    columns: list
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """`rows` are pairs of a label and its entries.
+
+    An entry per group, a list of cells or a text in place of them; or one text in place of all entries.
+    """
+
+    caption: str
+    corner: str
+    groups: list
+    rows: list
+
+    @property
+    def width(self):
+        """Number of columns beside the labels."""
+        return sum(len(group.columns) for group in self.groups)
+
+
+MEASURED = {  # name in results.json: column title
+    "mmc": "MMC",
+    "share_above_half": "> ½",
+    "auroc": "AUROC",
+    "auroc_ties_against": "AUROC, ties against",
+    "fpr95_id_positive": "FPR@95, ID positive",
+    "fpr95_ood_positive": "FPR@95, OOD positive",
+    "aupr_id_positive": "AUPR, ID positive",
+    "aupr_ood_positive": "AUPR, OOD positive",
+    "success_rate": "Success rate",
+}
+
+
+def side_by_side(results):
+    """Table 1 of the paper: a row per set, a column group per run."""
+    runs = results["runs"]
+    columns = {"mmc": "MMC", "auroc": "AUROC", "fpr95_id_positive": "FPR@95"}
+    rows = []
+    for wanted in all_sets(runs):
+        found = [find(run, wanted) for run in runs]
+        entries = [_entry(row, columns) for row in found]
+        same = isinstance(entries[0], str) and len(set(map(str, entries))) == 1
+        rows.append((label(wanted), entries[0] if same else entries))
+    return Table(
+        f"Trained on {results['data']['name']}: mean maximal confidence, AUROC and FPR@95 against the test set, "
+        "in-distribution positive",
+        "Set",
+        [Group(f"{run['name']} ({percent(run['test_error']['value'], 2)} error)", [*columns.values()]) for run in runs],
+        rows,
+    )
+
+
+def _entry(row, columns):
+    if row is None:
+        return "not measured"
+    if not row["n"]:
+        return f"missing: {row['note']}"
+    return [Cell(rate(value(row.get(name)))) for name in columns]
+
+
+def everything(run):
+    """All columns of one run with their intervals."""
+    names = [name for name in MEASURED if any(row.get(name) for row in run["rows"])]
+    rows = []
+    for row in sorted(run["rows"], key=all_sets([run]).index):
+        cells = [_measured(row.get(name)) for name in names]
+        rows.append((label(row), [[Cell(number(row["n"])), *cells]] if row["n"] else f"missing: {row['note']}"))
+    return Table(run["name"], "Set", [Group("", ["n", *(MEASURED[name] for name in names)])], rows)
+
+
+def _measured(measured):
+    return Cell(rate(value(measured)), interval(measured))
+
+
+def headlines(results):
+    """The numbers to look at first, a row per run."""
+    rows = []
+    for run in results["runs"]:
+        noise, published, worst = (rows_of(run, k) for k in ("noise", "adversarial_noise", "worst_case_noise"))
+        flat = run["flat_share"]
+        error = run["test_error"]
+        cells = [Cell(percent(error["value"], 2), interval(error, lambda share: f"{100 * share:.2f}"))]
+        cells += [_measured(rows[0]["mmc"]) if rows else Cell(MISSING) for rows in (noise, published, worst)]
+        cells += [Cell(percent(value(worst[0]["share_above_half"])) if worst else MISSING)]
+        cells += [Cell(percent(flat["share"]) if flat else MISSING)]
+        rows.append((run["name"], [cells]))
+    names = ["Test error", "Noise", "Paper's attack", "Worst case", "Worst case > ½", "Flat gradient"]
+    radius = short(results["settings"]["epsilon"])
+    caption = f"Headline numbers: mean confidence on noise, untouched and attacked within radius {radius}"
+    return Table(caption, "Run", [Group("", names)], rows)
+
+
+def attacks(runs):
+    """A table per radius: each attack of the suite alone, and the worst per image, side by side."""
+    runs = [run for run in runs if run["attacks"]]
+    radii = sorted({attack["radius"] for run in runs for attack in run["attacks"]})
+    return [_attacks(runs, radius) for radius in radii]
+
+
+def _attacks(runs, radius):
+    suites = [{a["name"]: a for a in run["attacks"] if a["radius"] == radius} for run in runs]
+    first = {name: attack for suite in reversed(suites) for name, attack in suite.items()}
+    names = list(dict.fromkeys(name for suite in suites for name in suite))
+    strongest = [max(suite.values(), key=lambda attack: attack["mmc"], default=None) for suite in suites]
+    rows = []
+    for name in names:
+        about = [Cell(first[name][what], words=True) for what in ("objective", "start")]
+        entries = []
+        for suite, best in zip(suites, strongest, strict=True):
+            attack = suite.get(name)
+            entries.append(
+                [
+                    Cell(rate(attack["mmc"]), "strongest" if attack is best else ""),
+                    Cell(percent(attack["share_above_half"])),
+                ]
+                if attack
+                else "not run"
+            )
+        rows.append((name, [*entries, [*about, Cell(number(first[name]["steps"]))]]))
+    worst = [next((r for r in rows_of(run, "worst_case_noise") if r["radius"] == radius), None) for run in runs]
+    if any(worst):
+        entries = [
+            [_measured(row["mmc"]), Cell(percent(value(row["share_above_half"])))] if row else "not run"
+            for row in worst
+        ]
+        rows.append(("Worst per image", [*entries, [Cell("", words=True), Cell("", words=True), Cell("")]]))
+    groups = [*(Group(run["name"], ["MMC", "> ½"]) for run in runs), Group("", ["Objective", "Start", "Steps"])]
+    return Table(f"Attacks on the noise images within radius {short(radius)}", "Attack", groups, rows)
+
+
+def alpha_scaling(runs):
+    """Table 2 of the paper."""
+    rows = []
+    for run in runs:
+        scaling = run["alpha_scaling"]
+        if scaling:
+            clipped = scaling["share_confident_clipped"]
+            cells = [
+                Cell(number(scaling["num_trials"])),
+                Cell(number(scaling["median_alpha"])),
+                Cell(percent(scaling["share_reached"]), f"of alpha up to {number(scaling['largest_alpha'])}"),
+                Cell(percent(clipped["value"]), interval(clipped, lambda share: f"{100 * share:.2f}")),
+            ]
+            rows.append((run["name"], [cells]))
+    first = next(run["alpha_scaling"] for run in runs if run["alpha_scaling"])
+    columns = [
+        "Inputs",
+        "Median alpha",
+        f"Reach {percent(first['level'])}",
+        f"> {percent(first['clipped_level'], 0)} confident after clipping",
+    ]
+    caption = "Uniform random inputs scaled by alpha: how far until the network is sure"
+    return Table(caption, "Run", [Group("", columns)], rows)
+
+
+def calibration(runs):
+    """Calibration on the test set before and after temperature scaling."""
+    rows = []
+    for run in runs:
+        if run["calibration"]:
+            found = run["calibration"]
+            for when, temperature in (("before", 1), ("after", found["temperature"])):
+                numbers = [rate(found[when][name], 4) for name in ("ece", "ece_equal_mass")]
+                numbers += [number(found[when][name]) for name in ("nll", "brier")]
+                cells = [Cell(when, words=True), Cell(number(temperature)), *map(Cell, numbers)]
+                cells += [Cell(number(found["risk_coverage"]["aurc"]) if when == "before" else "")]
+                rows.append((run["name"], [cells]))
+    columns = ["Scaling", "Temperature", "ECE", "ECE, equal mass", "NLL", "Brier", "AURC"]
+    return Table("Calibration on the test set", "Run", [Group("", columns)], rows)
+
+
+def thresholds(runs):
+    """What each rule of acceptance lets through."""
+    runs = [run for run in runs if run["calibration"]]
+    rules = [{rule["name"]: rule for rule in run["calibration"]["thresholds"]} for run in runs]
+    rows = []
+    for name in dict.fromkeys(name for rules_of_run in rules for name in rules_of_run):
+        entries = []
+        for rule in (rules_of_run.get(name) for rules_of_run in rules):
+            shares = ("accepted_test", "accepted_worst_noise")
+            entries.append(
+                [Cell(rate(rule["threshold"], 4)), *(Cell(percent(rule[share])) for share in shares)]
+                if rule
+                else "not chosen"
+            )
+        rows.append((name, entries))
+    columns = ["Threshold", "Test accepted", "Worst-case noise accepted"]
+    caption = "Thresholds on the calibrated confidence, and the share of images they accept"
+    return Table(caption, "Rule", [Group(run["name"], columns) for run in runs], rows)
+
+
+def guarantees(runs):
+    """Pairs of a rule and its guarantee, each once."""
+    rules = [rule for run in runs if run["calibration"] for rule in run["calibration"]["thresholds"]]
+    return list(dict.fromkeys((rule["name"], rule["guarantee"]) for rule in rules))
+
+
+def facts(caption, pairs):
+    """Names and what they are."""
+    rows = [(name, [[Cell(_plain(fact), words=True)]]) for name, fact in pairs.items()]
+    return Table(caption, "Name", [Group("", ["Value"])], rows)
+
+
+def models(runs):
+    """Where each run came from."""
+    names = {
+        "path": "Path",
+        "kind": "Kind",
+        "method": "Method",
+        "model_sha256": "SHA-256",
+        "differentiable": "Has gradients",
+        "seconds": "Seconds to evaluate",
+    }
+    rows = [
+        (
+            title,
+            [[Cell(_plain(_digest(run[name]) if name == "model_sha256" else run[name]), words=True) for run in runs]],
+        )
+        for name, title in names.items()
+    ]
+    return Table("Models", "", [Group("", [run["name"] for run in runs])], rows)
+
+
+def flags(runs):
+    """The training flags of the runs that have them, side by side."""
+    runs = [run for run in runs if run["flags"]]
+    names = dict.fromkeys(name for run in runs for name in run["flags"])
+    rows = [(name, [[Cell(_plain(run["flags"].get(name)), words=True) for run in runs]]) for name in names]
+    return Table("Training flags", "Flag", [Group("", [run["name"] for run in runs])], rows)
+
+
+def _digest(sha256):
+    return sha256 and f"{sha256[:16]}…"
+
+
+def _plain(fact):
+    if fact is None:
+        return MISSING
+    if isinstance(fact, bool):
+        return "yes" if fact else "no"
+    if isinstance(fact, (list, tuple)):
+        return ", ".join(map(str, fact))
+    return number(fact, 6) if isinstance(fact, (int, float)) else str(fact)
