@@ -17,10 +17,15 @@ setup(
     license="Apache-2.0",
     packages=[
         "keras_acet",
+        "keras_acet.attack",
         "keras_acet.datasets",
+        "keras_acet.evaluation",
         "keras_acet.networks",
+        "keras_acet.report",
+        "keras_acet.report.figures",
         "keras_acet.runs",
     ],  # find_packages() would install tests as a top-level package
+    package_data={"keras_acet.report": ["templates/*"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         # These three are tested together; Keras changes what a custom train_step meets between minor versions.
@@ -33,9 +38,20 @@ setup(
         "tensorflow-datasets>=4.9.10,<5",
         "importlib_resources",  # tensorflow-datasets 4.9.10 imports it without asking for it
         "scikit-learn>=1.5",  # digits, moons and the sample photographs
+        "scipy>=1.12",  # exact intervals and the temperature's root; scikit-learn brings it
         "pillow>=10",  # image folders and the sample photographs
+        "jinja2>=3.1",  # the report's pages
+        "matplotlib>=3.8",  # and its figures
     ],
     extras_require={
-        "test": ["pytest>=8", "scipy>=1.12", "ruff>=0.9", "build>=1.2"],
+        "onnx": ["onnxruntime>=1.20"],  # to evaluate ONNX files
+        "test": [
+            "pytest>=8",
+            "ruff>=0.9",
+            "build>=1.2",
+            "onnx>=1.16",
+            "onnxruntime>=1.20",
+            "selenium>=4.20",  # opens the report in Chromium, where that is installed
+        ],
     },
 )

@@ -11,15 +11,12 @@ Flags given later win over earlier ones and over those in a flag file. Flags who
 digits. A killed run goes on from its last completed epoch when the same command is given again.
 """
 
-import contextlib
-import logging
-import os
 import pathlib
-import re
 import sys
-import tempfile
 
-from absl import app, flags
+from absl import flags
+
+import commands
 
 # What the paper used for MNIST; the data sets below name only their differences. The network is the one of
 # `datasets.default_network`.
@@ -38,6 +35,7 @@ _PAPER = {
     "attack_momentum": 0.0,
     "adversary": "fresh",
     "image_start_probability": 0.0,
+    "calibration_fraction": 0.04,
 }
 _RESNET = {"optimizer": "sgd", "learning_rate": 0.1}
 _BY_DATASET = {
@@ -62,11 +60,13 @@ _BY_DATASET = {
         "step_size_max": 0.2,
         "attack_momentum": 0.75,
         "image_start_probability": 0.5,
+        "calibration_fraction": 0.1,
     },
     # The paper's 3000 full-batch iterations, as 30 epochs of 100; its 4000 noise points per iteration
     # are 2000 here, as many as there are clean ones.
     "moons": {
         "epochs": 30,
+        "calibration_fraction": 0.0,
         "steps_per_epoch": 100,
         "batch_size": 2000,
         "learning_rate": 1e-2,
@@ -80,7 +80,7 @@ _BY_DATASET = {
     },
 }
 # The user's own data: the paper's recipe, with the noise by the shape of an image.
-_OWN_DATA = {"augmentation": "none", "noise": None}
+_OWN_DATA = {"augmentation": "none", "noise": None, "calibration_fraction": 0.1}
 _NOT_SETTINGS = ("run_dir", "overwrite", "data_dir", "download")
 
 _BY = " (default: by data set)"
@@ -109,6 +109,12 @@ flags.DEFINE_integer(
     None,
     "Height and width that images are scaled to (default: as they are).",
     lower_bound=1,
+)
+flags.DEFINE_float(
+    "calibration_fraction",
+    None,
+    "Share of the training images that is kept out of training, for temperature and thresholds; the paper: 0 "
+    "(default: 0.04; digits and your own data 0.1, moons 0).",
 )
 flags.DEFINE_integer("seed", 0, "Seed of weights, order, noise and attacks.", lower_bound=0, upper_bound=2**31 - 1)
 flags.DEFINE_boolean(
@@ -243,34 +249,22 @@ flags.declare_key_flag("flagfile")
 _OURS = sorted(set(FLAGS) - _NOT_OURS)
 
 
-def _between(name, low, high, *, low_allowed=False, high_allowed=False, hint=""):
-    def is_inside(value):
-        if value is None:
-            return True
-        above = value >= low if low_allowed else value > low
-        below = value <= high if high_allowed else value < high
-        return above and below  # false for nan
-
-    interval = f"{'[' if low_allowed else '('}{low}, {high}{']' if high_allowed else ')'}"
-    flags.register_validator(name, is_inside, message=f"must be in {interval}{hint}")
-
-
-_PIXELS = ", in pixel units; for 8-bit levels divide by 255"
-_between("epsilon", 0, 1, high_allowed=True, hint=_PIXELS)
-_between("eval_epsilon", 0, 1, high_allowed=True, hint=_PIXELS)
-_between("step_size", 0, 1, high_allowed=True, hint=_PIXELS)
-_between("step_size_max", 0, 1, high_allowed=True, hint=_PIXELS)
-_between("learning_rate", 0, float("inf"))
-_between("momentum", 0, 1, low_allowed=True)
-_between("ema_momentum", 0, 1, low_allowed=True)
-_between("attack_momentum", 0, 1, low_allowed=True)
-_between("min_sigma", 0, float("inf"), hint=", in pixels; the paper: 1.0")
-_between("max_sigma", 0, float("inf"), hint=", in pixels; the paper: 2.5")
-_between("noise_fraction", 0, 1, high_allowed=True)
-_between("image_start_probability", 0, 1, low_allowed=True, high_allowed=True)
-_between("refresh_probability", 0, 1, high_allowed=True)
+commands.between("epsilon", 0, 1, high_allowed=True, hint=commands.PIXELS)
+commands.between("eval_epsilon", 0, 1, high_allowed=True, hint=commands.PIXELS)
+commands.between("step_size", 0, 1, high_allowed=True, hint=commands.PIXELS)
+commands.between("step_size_max", 0, 1, high_allowed=True, hint=commands.PIXELS)
+commands.between("learning_rate", 0, float("inf"))
+commands.between("momentum", 0, 1, low_allowed=True)
+commands.between("ema_momentum", 0, 1, low_allowed=True)
+commands.between("attack_momentum", 0, 1, low_allowed=True)
+commands.between("min_sigma", 0, float("inf"), hint=", in pixels; the paper: 1.0")
+commands.between("max_sigma", 0, float("inf"), hint=", in pixels; the paper: 2.5")
+commands.between("noise_fraction", 0, 1, high_allowed=True)
+commands.between("image_start_probability", 0, 1, low_allowed=True, high_allowed=True)
+commands.between("refresh_probability", 0, 1, high_allowed=True)
+commands.between("calibration_fraction", 0, 1, low_allowed=True)
 for _name in ("weight_decay", "penalty_weight", "warmup_epochs", "penalty_ramp_epochs"):
-    _between(_name, 0, float("inf"), low_allowed=True)
+    commands.between(_name, 0, float("inf"), low_allowed=True)
 
 
 @flags.multi_flags_validator(["min_sigma", "max_sigma"], message="--max_sigma must be at least --min_sigma")
@@ -290,16 +284,10 @@ def _dataset_is_given(value):
     return value.isprintable() and value.strip() != "" and (kind not in ("folder", "npz") or path != "")
 
 
-class UserError(Exception):
-    """Something only the user can mend."""
-
-
 def main(argv):
     if len(argv) > 1:
-        raise UserError(f"expected only flags, such as --dataset=digits; received {' '.join(argv[1:])!r}")
-    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if backend != "tensorflow":
-        raise UserError(f"keras_acet needs the TensorFlow backend of Keras, but KERAS_BACKEND={backend}; unset it")
+        raise commands.UserError(f"expected only flags, such as --dataset=digits; received {' '.join(argv[1:])!r}")
+    commands.check_backend()
     settings = _settings()
     run_dir = pathlib.Path(FLAGS.run_dir or _default_run_dir())
     try:
@@ -314,7 +302,7 @@ def main(argv):
 
 
 def _train(settings, run_dir):
-    with _quiet_start():
+    with commands.quiet_start():
         import keras
         import tensorflow as tf
 
@@ -332,7 +320,7 @@ def _train(settings, run_dir):
     run = runs.RunDirectory(run_dir)
 
     # Everything that can fail for the user's reasons comes before the run directory is touched.
-    with _user_errors():
+    with commands.user_errors():
         run.check(_as_text(settings), overwrite=FLAGS.overwrite)
         data = datasets.load(
             settings["dataset"],
@@ -343,6 +331,7 @@ def _train(settings, run_dir):
             seed=seeds["data"],
             image_size=settings["image_size"],
             download=FLAGS.download,
+            calibration_fraction=settings["calibration_fraction"],
         )
         if settings["network"] is None:
             settings["network"] = datasets.default_network(settings["dataset"], data.image_shape)
@@ -405,14 +394,21 @@ def _train(settings, run_dir):
     table = evaluation.evaluate(
         network,
         data,
-        epsilon=settings["eval_epsilon"],
-        num_noise=settings["num_noise"],
-        seed=seeds["evaluation"],
+        evaluation.Protocol(
+            epsilon=settings["eval_epsilon"],
+            larger_epsilon=0.0,
+            num_noise=settings["num_noise"],
+            num_adversarial=0,
+            num_trials=0,
+            num_bootstrap=100,
+            seed=seeds["evaluation"],
+        ),
+        suite=evaluation.worst_case_attacks,
     )
     run.finish(
         {
             "flags": _as_text(settings),
-            "table": table.to_dict(),
+            "table": table.rows,
             "last_epoch": progress.history[-1],
             "training_seconds": round(progress.seconds, 1),
             "data_fingerprint": data.fingerprint,
@@ -518,7 +514,7 @@ def _settings():
     noise_per_step = settings["noise_fraction"] * settings["batch_size"]
     has_pool = settings["method"] == "acet" and settings["adversary"] == "persistent"
     if has_pool and settings["pool_size"] < noise_per_step:
-        raise UserError(
+        raise commands.UserError(
             f"--pool_size={settings['pool_size']} must be at least the {noise_per_step:.0f} noise images of a step"
         )
     return settings
@@ -529,9 +525,11 @@ def _check_step_sizes(settings):
     if settings["step_schedule"] != "loguniform":
         if high is not None:
             schedule = settings["step_schedule"]
-            raise UserError(f"--step_size_max={high:g} is for --step_schedule=loguniform; the schedule is {schedule}")
+            raise commands.UserError(
+                f"--step_size_max={high:g} is for --step_schedule=loguniform; the schedule is {schedule}"
+            )
     elif low is None or high is None or low > high:
-        raise UserError(
+        raise commands.UserError(
             "--step_schedule=loguniform needs a --step_size and a --step_size_max that is not smaller; "
             f"they are {low} and {high}"
         )
@@ -577,62 +575,5 @@ def _versions():
     return {"python": platform.python_version(), **modules}
 
 
-@contextlib.contextmanager
-def _quiet_start():
-    """Keeps back what TensorFlow writes to stderr while it starts, unless TF_CPP_MIN_LOG_LEVEL asks for it.
-
-    Its first lines obey no setting, so the file descriptor is turned aside.
-    """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        yield
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as aside, os.fdopen(os.dup(2), "wb") as stderr:
-        os.dup2(aside.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr.fileno(), 2)
-    logging.getLogger("tensorflow").setLevel("ERROR")
-
-
-@contextlib.contextmanager
-def _user_errors():
-    """Turns the library's complaints about what the user gave into `UserError`."""
-    try:
-        yield
-    except (ValueError, OSError, ImportError) as error:
-        raise UserError(error) from error
-
-
-def _parse_flags(argv):
-    try:
-        rest = FLAGS(argv)
-        if FLAGS["verbosity"].using_default_value:
-            FLAGS.verbosity = -1  # warnings; absl would let TensorFlow Datasets tell of every file it reads
-        return rest
-    except flags.Error as error:
-        _fail(error)
-    except SystemExit:
-        sys.exit(0)  # --help was asked for and given; absl calls that a failure
-
-
-def _fail(error):
-    sys.stdout.flush()
-    message = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Keras colours some of its messages
-    message = " ".join(message.removeprefix("ERROR:: ").split())
-    print(f"train.py: error: {message}", file=sys.stderr)
-    sys.exit(2)
-
-
-def run_main(argv):
-    try:
-        main(argv)
-    except UserError as error:
-        _fail(error)
-
-
 if __name__ == "__main__":
-    app.run(run_main, flags_parser=_parse_flags)
+    commands.run(main)

@@ -7,9 +7,12 @@ Source: Hein, Andriushchenko, Bitterwolf, CVPR 2019, arXiv:1812.05720.
 from keras_acet import _backend as _backend  # first: it looks at the backend before anything imports Keras
 from keras_acet import adversary
 from keras_acet import attack
+from keras_acet import calibration
+from keras_acet import classifiers
 from keras_acet import datasets
 from keras_acet import evaluation
 from keras_acet import losses
+from keras_acet import metrics
 from keras_acet import networks
 from keras_acet import noise
 from keras_acet import projections
@@ -31,10 +34,13 @@ __all__ = [
     "__version__",
     "adversary",
     "attack",
+    "calibration",
+    "classifiers",
     "datasets",
     "evaluate",
     "evaluation",
     "losses",
+    "metrics",
     "networks",
     "noise",
     "projections",

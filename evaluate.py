@@ -1,0 +1,246 @@
+"""Evaluates trained runs side by side: tables, figures and a report, with attacks harder than the paper's.
+
+Examples:
+
+  python evaluate.py --run_dir=runs/mnist-acet
+  python evaluate.py --run_dir=runs/mnist-plain,runs/mnist-ceda,runs/mnist-acet --report_dir=reports/mnist
+  python evaluate.py --model=my_model.keras --dataset=folder:photos/ --ood=folder:other_photos/,npz:more.npz
+  python evaluate.py --run_dir=runs/mnist-acet --quick
+
+Each network is also attacked with what was found on the others. A killed evaluation goes on where it was when the same
+command is given again: finished sets lie in the report directory, under scores/.
+"""
+
+import pathlib
+import shlex
+import sys
+import time
+
+from absl import flags
+
+import commands
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_list("run_dir", [], "Finished runs of train.py, for the same data set; the flag may be repeated.")
+flags.DEFINE_list(
+    "model",
+    [],
+    "Classifiers of your own, from images in [0, 1] to logits: .keras files, SavedModel directories, .onnx files; the "
+    "last two give no gradients and are not attacked. Needs --dataset where there is no --run_dir.",
+)
+flags.DEFINE_string("dataset", None, "What to evaluate on, as for train.py (default: the data set of the runs).")
+flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets keeps its data (default: as in training).")
+flags.DEFINE_integer(
+    "image_size", None, "Height and width that the images of folder:PATH are scaled to (default: as in training)."
+)
+flags.DEFINE_list(
+    "ood",
+    [],
+    "More out-distribution sets: names as for --dataset, cifar10_gray, lsun_classroom, photos, folder:PATH, npz:PATH.",
+)
+flags.DEFINE_boolean("resize", False, "Make the images of --ood fit, in size and number of channels.")
+flags.DEFINE_string(
+    "report_dir", None, "Where the report is written (default: RUN/evaluation, beside the first of several)."
+)
+flags.DEFINE_boolean(
+    "quick", False, "A first look: 2000 images of each set, 64 under attack, fewer trials; flags given win over it."
+)
+flags.DEFINE_float(
+    "epsilon", None, "Radius of the attacks in pixel units, in (0, 1] (default: as in training's table)."
+)
+flags.DEFINE_float(
+    "larger_epsilon", None, "A second radius for worst-case noise, 0 for none (default: 4/3 of the first)."
+)
+flags.DEFINE_float(
+    "ood_epsilon", None, "Radius of the attacks on out-distribution sets (default: 0.3 on gray images, 0.01 on others)."
+)
+flags.DEFINE_integer("num_images", None, "Images scored of each set, 0 for all (default: all).", lower_bound=0)
+flags.DEFINE_integer("num_noise", None, "Noise images under attack (default: 512).", lower_bound=1)
+flags.DEFINE_integer(
+    "adversarial_samples",
+    None,
+    "Test images, and images of each out-distribution set, under attack; 0 for none (default: 512).",
+    lower_bound=0,
+)
+flags.DEFINE_integer(
+    "num_trials", None, "Random inputs that are scaled for Table 2; 0 for none (default: 10000).", lower_bound=0
+)
+flags.DEFINE_integer("num_bootstrap", None, "Replicates behind each interval (default: 1000).", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Seed of noise, attacks and choices.", lower_bound=0, upper_bound=2**31 - 1)
+flags.declare_key_flag("flagfile")
+commands.between("epsilon", 0, 1, high_allowed=True, hint=commands.PIXELS)
+commands.between("larger_epsilon", 0, 1, low_allowed=True, high_allowed=True, hint=commands.PIXELS)
+commands.between("ood_epsilon", 0, 1, high_allowed=True, hint=commands.PIXELS)
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise commands.UserError(f"expected only flags, such as --run_dir=RUN; received {' '.join(argv[1:])!r}")
+    paths = _paths()
+    commands.check_backend()
+    try:
+        _evaluate(paths)
+    except KeyboardInterrupt:
+        print("\nevaluate.py: stopped; the same command goes on with the sets that are not done yet", file=sys.stderr)
+        sys.exit(130)
+
+
+def _paths():
+    paths = [*FLAGS.run_dir, *FLAGS.model]
+    if not paths:
+        raise commands.UserError("name at least one --run_dir=RUN or --model=PATH")
+    for path in FLAGS.run_dir:
+        if not (pathlib.Path(path) / "flags.flags").is_file():
+            raise commands.UserError(
+                f"--run_dir={path} must name a run directory of train.py, which holds flags.flags; for other models "
+                "there is --model"
+            )
+    if not FLAGS.run_dir and not FLAGS.dataset:
+        raise commands.UserError("--model needs --dataset, what to evaluate on")
+    return paths
+
+
+def _evaluate(paths):
+    with commands.quiet_start():
+        import tensorflow as tf
+
+        from keras_acet import classifiers, evaluation, report
+
+        tf.config.list_logical_devices()
+    report_dir = pathlib.Path(FLAGS.report_dir or _default_report_dir(paths))
+    # Everything that can fail for the user's reasons comes before any work.
+    with commands.user_errors():
+        models = [classifiers.load(path) for path in paths]
+        _name_apart(models)
+        settings = [_data_settings(model) for model in models if model.kind == "run"]
+        data = _load_data(settings)
+        for model in models:
+            classifiers.check(model, data)
+        protocol = _protocol(settings).for_data(data)
+        (report_dir / "scores").mkdir(parents=True, exist_ok=True)
+    print(
+        f"{data.name}: {len(data.test_labels)} test images, {protocol.num_noise} noise images under attack, "
+        f"epsilon {protocol.epsilon:g}; out-distribution sets: {', '.join(data.ood) or 'none'}",
+        flush=True,
+    )
+    store = evaluation.Store(report_dir / "scores")
+    evaluations = []
+    try:
+        for found in evaluation.evaluate_all(models, data, protocol, store=store, progress=Progress()):
+            evaluations.append(found)
+            print(f"\n{found.numbers['name']}\n{found}\n", flush=True)
+    except evaluation.NonFiniteLogitsError as error:
+        raise commands.UserError(error) from error
+    results = evaluation.results(evaluations, data, protocol, command=shlex.join(["python", *sys.argv]))
+    arrays = {found.numbers["name"]: found.arrays for found in evaluations}
+    report.write(results, arrays, {model.name: model.history for model in models}, report_dir)
+    print(f"Report: {report_dir / 'report.html'} and report.md, results.json, results.csv beside it")
+
+
+class Progress:
+    """Writes to stderr what goes on and how long it may take still; one line on a terminal, else one per stage."""
+
+    def __init__(self):
+        self._began = time.monotonic()
+        self._work = None
+        self._is_terminal = sys.stderr.isatty()
+
+    def __call__(self, name, stage, done, remaining):
+        if self._work is None:
+            self._work = done + remaining
+        seconds = time.monotonic() - self._began
+        left = ""
+        if done > 0.02 * self._work:
+            left = f", about {_duration(seconds * remaining / done)} left"
+        text = f"{_duration(seconds)}  {name}: {stage}{left}"
+        print(
+            f"\r\033[K{text[:100]}" if self._is_terminal else text,
+            end="" if self._is_terminal else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _duration(seconds):
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _default_report_dir(paths):
+    first = pathlib.Path(paths[0])
+    if len(paths) == 1 and FLAGS.run_dir:
+        return first / "evaluation"
+    return first.resolve().parent / f"evaluation-{'-'.join(pathlib.Path(path).resolve().stem for path in paths)}"[:120]
+
+
+def _name_apart(models):
+    """Gives models of one name the names of their folders as well, so that a table can tell them apart."""
+    names = [model.name for model in models]
+    for model in models:
+        if names.count(model.name) > 1:
+            model.name = f"{model.path.resolve().parent.name}/{model.name}"
+    names = [model.name for model in models]
+    for number, model in enumerate(models, start=1):
+        if names.count(model.name) > 1:
+            model.name = f"{model.name} ({number})"
+
+
+def _data_settings(model):
+    from keras_acet import runs
+
+    extra = runs.RunDirectory(model.path).extra_flags()
+    return {"name": model.name, **extra, **model.flags}
+
+
+def _load_data(settings):
+    from keras_acet import datasets
+
+    first = settings[0] if settings else {}
+    for other in settings[1:]:
+        for flag in ("dataset", "image_size"):
+            if other.get(flag) != first.get(flag):
+                raise ValueError(
+                    f"the runs must be for the same data: {first['name']} has --{flag}={first.get(flag)}, "
+                    f"{other['name']} --{flag}={other.get(flag)}; evaluate them one by one"
+                )
+    size = FLAGS.image_size or (int(first["image_size"]) if "image_size" in first else None)
+    data = datasets.load(
+        FLAGS.dataset or first["dataset"],
+        data_dir=FLAGS.data_dir or first.get("data_dir"),
+        batch_size=1,
+        image_size=size,
+        download=False,
+        # What any of the runs kept out of training, none of them may be calibrated on otherwise.
+        calibration_fraction=min((float(run.get("calibration_fraction", 0)) for run in settings), default=0.0),
+    )
+    if FLAGS.ood:
+        data.ood = data.ood.joined(
+            datasets.ood_sets(
+                FLAGS.ood, data.image_shape, data_dir=FLAGS.data_dir or first.get("data_dir"), resize=FLAGS.resize
+            )
+        )
+    return data
+
+
+def _protocol(settings):
+    from keras_acet import evaluation
+
+    radii = {float(run["eval_epsilon"]) for run in settings if "eval_epsilon" in run}
+    protocol = evaluation.Protocol(epsilon=radii.pop() if len(radii) == 1 else 0.3, seed=FLAGS.seed)
+    if FLAGS.quick:
+        protocol = protocol.quick()
+    given = {
+        "epsilon": FLAGS.epsilon,
+        "larger_epsilon": FLAGS.larger_epsilon,
+        "ood_epsilon": FLAGS.ood_epsilon,
+        "num_images": FLAGS.num_images,
+        "num_noise": FLAGS.num_noise,
+        "num_adversarial": FLAGS.adversarial_samples,
+        "num_trials": FLAGS.num_trials,
+        "num_bootstrap": FLAGS.num_bootstrap,
+    }
+    return protocol.replace(**{name: value for name, value in given.items() if value is not None})
+
+
+if __name__ == "__main__":
+    commands.run(main)
