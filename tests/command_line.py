@@ -1,4 +1,4 @@
-"""A process that has TensorFlow loaded and runs `train.py` in children of its own.
+"""A process that has TensorFlow loaded and runs `train.py` and `evaluate.py` in children of its own.
 
 Every child is a command line of its own: arguments, working directory, stdout, stderr, exit code. Only the seconds in
 which TensorFlow loads are shared. Reads one JSON request per line, answers with one JSON line.
@@ -11,7 +11,7 @@ import runpy
 import sys
 import traceback
 
-TRAIN = str(pathlib.Path(__file__).resolve().parents[1] / "train.py")
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def serve():
@@ -33,14 +33,15 @@ def serve():
             print(json.dumps(pid), flush=True)
 
 
-def run(arguments, cwd, stdout, stderr):
+def run(script, arguments, cwd, stdout, stderr):
     code = 1
     try:
         for path, descriptor in ((os.devnull, 0), (stdout, 1), (stderr, 2)):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), descriptor)
         os.chdir(cwd)
-        sys.argv = [TRAIN, *arguments]
-        runpy.run_path(TRAIN, run_name="__main__")
+        script = str(ROOT / script)
+        sys.argv = [script, *arguments]
+        runpy.run_path(script, run_name="__main__")
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -11,7 +11,7 @@ import pytest
 
 
 class Command:
-    """A running `train.py`."""
+    """A running script."""
 
     def __init__(self, ask, pid, stdout, stderr):
         self._ask, self.pid, self._stdout, self._stderr = ask, pid, stdout, stderr
@@ -55,17 +55,29 @@ def _server():
 
 
 @pytest.fixture
-def start_train(_server, tmp_path_factory):
-    """Function that starts `train.py` with arguments in a directory and returns a `Command`."""
+def start_script(_server, tmp_path_factory):
+    """Function that starts a script with arguments in a directory and returns a `Command`."""
 
-    def start(arguments, cwd):
+    def start(script, arguments, cwd):
         logs = tmp_path_factory.mktemp("logs")
         files = {"stdout": logs / "stdout", "stderr": logs / "stderr"}
-        request = {"arguments": arguments, "cwd": str(cwd)}
+        request = {"script": script, "arguments": arguments, "cwd": str(cwd)}
         pid = _server({**request, **{name: str(path) for name, path in files.items()}})
         return Command(_server, pid, **files)
 
     return start
+
+
+@pytest.fixture
+def start_train(start_script):
+    """Function that starts `train.py` with arguments in a directory and returns a `Command`."""
+    return lambda arguments, cwd: start_script("train.py", arguments, cwd)
+
+
+@pytest.fixture
+def evaluate(start_script):
+    """Function that runs `evaluate.py` to its end: `evaluate(arguments, cwd)` has `code`, `stdout`, `stderr`."""
+    return lambda arguments, cwd: start_script("evaluate.py", arguments, cwd).wait()
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_acet.attack import PGD, ConstantStep, LinearDecay, LogUniformDecay
+from keras_acet.attack import PGD, AutoPGD, ConstantStep, LinearDecay, LogUniformDecay, Objective
+from keras_acet.attack.auto_pgd import _windows as attack_windows
 from keras_acet.losses import log_max_confidence
 
 
@@ -231,3 +232,98 @@ def test_other_bad_arguments():
         LogUniformDecay(0.3, 0.1)
     with pytest.raises(ValueError, match=r"objective must depend on the images.*no gradient"):
         PGD(num_steps=1).maximize(lambda x: tf.zeros(tf.shape(x)[0]), random_images())
+
+
+def auto_pgd_as_published(objective, x0, lower, upper, epsilon, num_steps):
+    """Algorithm 1 of arXiv:2003.01690 for one image at a time, written plainly in float64."""
+
+    def gradient(x):
+        point = tf.constant(x[None], tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(point)
+            value = objective(point)
+        return float(value[0]), tape.gradient(value, point)[0].numpy()
+
+    checks, p = [0], [0.0, 0.22]
+    while p[-1] < 1:
+        p.append(p[-1] + max(p[-1] - p[-2] - 0.03, 0.06))
+    checks = [int(np.ceil(q * num_steps - 1e-9)) for q in p]
+    size, x, x_before = 2 * epsilon, x0, x0
+    value, g = gradient(x)
+    best, best_value, best_gradient = x, value, g
+    values, bests, sizes, iterates = [value], {0: -np.inf}, {0: size}, [x0]
+    last = 0
+    for k in range(num_steps):
+        if k in checks[1:]:
+            rises = sum(values[i + 1] > values[i] for i in range(last, k)) + (last == 0)  # the first counts as a rise
+            if rises < 0.75 * (k - last) or (bests[last] == best_value and sizes[last] == size):
+                sizes[k] = size
+                size /= 2
+                x, x_before, g = best, best, best_gradient
+            else:
+                sizes[k] = size
+            bests[k], last = best_value, k
+        y = np.clip(x + np.float32(size) * np.sign(g), lower, upper)
+        share = 1.0 if k == 0 else 0.75
+        x, x_before = np.clip(x + share * (y - x) + (1 - share) * (x - x_before), lower, upper), x
+        iterates.append(x)
+        value, g = gradient(x)
+        values.append(value)
+        if value > best_value:
+            best, best_value, best_gradient = x, value, g
+    return best, best_value, iterates
+
+
+def test_auto_pgd_equals_the_published_algorithm():
+    # A rugged objective, so that steps are halved and points go back; one image per call, in plain Python.
+    def rugged(x):
+        return tf.reduce_sum(tf.sin(9.0 * x) + 0.5 * x, axis=[1, 2, 3])
+
+    images = random_images(3)
+    found = AutoPGD(epsilon=0.3, num_steps=40, start="input").maximize(rugged, images)
+    for i, image in enumerate(images):
+        lower, upper = np.clip(image - np.float32(0.3), 0, 1), np.clip(image + np.float32(0.3), 0, 1)
+        best, best_value, iterates = auto_pgd_as_published(rugged, image, lower, upper, 0.3, 40)
+        np.testing.assert_allclose(found.value[i], best_value, rtol=1e-4)
+        np.testing.assert_allclose(found.images[i], best, atol=1e-3)
+        np.testing.assert_allclose(found.last[i], iterates[-1], atol=1e-3)
+
+
+def test_auto_pgd_checks_at_the_published_steps():
+    # p = .22, .41, .57, .70, .80, .87, .93, .99, ...: with 100 steps at 22, 41, 57, 70, 80, 87, 93, 99.
+    windows = keras.ops.convert_to_numpy(attack_windows(100))
+    assert np.flatnonzero(windows).tolist() == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert windows[windows > 0].tolist() == [22, 19, 16, 13, 10, 7, 6, 6]
+
+
+def test_corner_start_is_a_corner():
+    images = random_images()
+    start = PGD(epsilon=0.2, num_steps=1, start="corner", seed=0).start_images(images).numpy()
+    inside = (images > 0.2) & (images < 0.8)
+    np.testing.assert_allclose(np.abs(start - images)[inside], 0.2, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [PGD, AutoPGD])
+def test_curve_is_the_best_value_so_far(objective, kind):
+    images = random_images()
+    attack = kind(epsilon=0.2, num_steps=12, seed=0)
+    recorded = attack.maximize(objective, images, record=True)
+    assert recorded.curve.shape == (13, len(images))
+    assert np.all(np.diff(recorded.curve, axis=0) >= 0)
+    np.testing.assert_array_equal(recorded.curve[-1], recorded.value)
+    assert attack.maximize(objective, images).curve is None
+
+
+def test_attacks_share_the_graphs_of_one_objective(network):
+    traces = []
+
+    def counted(x):
+        traces.append(1)
+        return log_max_confidence(network(x, training=False))
+
+    shared = Objective(counted)
+    spec = tf.TensorSpec((None, 6, 6, 1), tf.float32)
+    for attack in (PGD(num_steps=2, seed=0), PGD(num_steps=3, momentum=0.5, seed=0), AutoPGD(num_steps=4, seed=0)):
+        maximize = tf.function(lambda x, a=attack: a.maximize(shared, x).value, autograph=False)
+        maximize.get_concrete_function(spec)
+    assert len(traces) == 2  # the value, and the value with its gradient

@@ -1,9 +1,12 @@
 """From classifiers and their data to rows, numbers and arrays: the whole evaluation."""
 
+import collections
 import functools
 import json
 import platform
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -110,26 +113,46 @@ def evaluate_all(
     store = store or Store()
     scores = [Scores(classifier, data, protocol, suite, store) for classifier in classifiers]
     measured = scores[:num_measured]
-    plans = [
-        _plan(one, [other for other in scores if other is not one and other.classifier.is_differentiable])
-        for one in measured
-    ]
-    remaining = sum(cost for plan in plans for _, cost, _ in plan)
-    done = 0
-    for one, plan in zip(measured, plans, strict=True):
-        started = time.monotonic()
-        made = {}
-        for stage, cost, make in plan:
-            tell = functools.partial(_tell, progress, one.classifier.name, stage, done, remaining)
+    sources = [one for one in scores if one.classifier.is_differentiable]
+    others = [[other for other in sources if other is not one] for one in measured]
+    # What each network's own attacks find comes first: the others are tried on it after that.
+    first = [_own_stages(one) for one in measured] + [_attack_stages(one) for one in scores[len(measured) :]]
+    second = [_later_stages(*pair) for pair in zip(measured, others, strict=True)]
+    work = _Work(progress, [stage for plan in (*first, *second) for stage in plan])
+    made = [work.do(one, plan) for one, plan in zip(scores, first, strict=True)]
+    for number, (one, plan) in enumerate(zip(measured, second, strict=True)):
+        made[number] |= work.do(one, plan)
+        yield _measure(one, made[number], seconds=work.seconds[one.classifier.name])
+
+
+class _Stage(NamedTuple):
+    name: str
+    cost: int  # in forward passes, roughly; 0 if it lies in the store
+    make: Callable  # of a function that is told how far it is
+
+
+class _Work:
+    """Does stage after stage and tells how far it is."""
+
+    def __init__(self, progress, stages):
+        self._progress = progress
+        self._done, self._remaining = 0, sum(stage.cost for stage in stages)
+        self.seconds = collections.Counter()
+
+    def do(self, scores, stages):
+        name, made = scores.classifier.name, {}
+        for stage in stages:
+            started = time.monotonic()
+            tell = functools.partial(self._tell, name, stage.name)
             tell()
-            made[stage] = make(tell)
-            done, remaining = done + cost, remaining - cost
-        yield _measure(one, made, seconds=time.monotonic() - started)
+            made[stage.name] = stage.make(tell)
+            self.seconds[name] += time.monotonic() - started
+            self._done, self._remaining = self._done + stage.cost, self._remaining - stage.cost
+        return made
 
-
-def _tell(progress, name, stage, done, remaining, detail=""):
-    if progress is not None:
-        progress(name, f"{stage}: {detail}" if detail else stage, done, remaining)
+    def _tell(self, name, stage, detail=""):
+        if self._progress is not None:
+            self._progress(name, f"{stage}: {detail}" if detail else stage, self._done, self._remaining)
 
 
 def results(evaluations, data, protocol, command=None):
@@ -173,35 +196,50 @@ def _as_classifier(model):
     return Classifier(getattr(model, "network", model), "keras", name=getattr(model, "name", "model"))
 
 
-def _plan(scores, others):
-    """The stages of one classifier: list of (name, rough cost in forward passes, function of `tell`)."""
-    protocol, ood = scores.protocol, list(scores.data.ood)
+def _own_stages(scores):
+    """What one classifier's evaluation needs no other network for."""
     num_test = len(scores.test_labels)
-    plan = [
+    stages = [
         ("test set", num_test, lambda tell: scores.test()),
         ("calibration", num_test // 2, lambda tell: scores.calibration()),
-        *[(name, num_test, lambda tell, name=name: scores.ood(name)) for name in ood],
+        *[(name, num_test, lambda tell, name=name: scores.ood(name)) for name in scores.data.ood],
         ("noise", num_test, lambda tell: scores.noise()),
     ]
+    return [*_stages(scores, stages), *_attack_stages(scores)]
+
+
+def _attack_stages(scores):
+    if not scores.classifier.is_differentiable:
+        return []
+    suite = scores.suite(scores.protocol.epsilon, seed=0)
+    return _stages(scores, [("worst-case noise", _cost(suite, scores.protocol.num_noise), scores.attacked_noise)])
+
+
+def _later_stages(scores, others):
+    protocol = scores.protocol
+    stages = []
     if scores.classifier.is_differentiable:
-        long, short = scores.suite(protocol.epsilon, seed=0), attacks.short_suite(protocol.epsilon)
+        short = attacks.short_suite(protocol.epsilon)
         noise, images = protocol.num_noise, protocol.num_adversarial
-        plan.append(("worst-case noise", _cost(long, noise), scores.attacked_noise))
         if others:
-            more = functools.partial(scores.worst_case_noise, others)
-            plan.append(("transferred noise", _cost(long[-1:], noise), more))
+            transfer = functools.partial(scores.worst_case_noise, others)
+            stages.append(("transferred noise", _cost(short[-1:], noise), transfer))
         if protocol.larger_epsilon:
-            more = functools.partial(scores.worst_case_noise_larger, others)
-            plan.append(("worst-case noise, larger", _cost(short, noise), more))
+            larger = functools.partial(scores.worst_case_noise_larger, others)
+            stages.append(("worst-case noise, larger", _cost(short, noise), larger))
         if images:
-            plan.append(("adversarial samples", 240 * images, lambda tell: scores.adversarial_samples()))
-            for name in ood:
-                more = functools.partial(scores.worst_case_ood, name)
-                plan.append((f"worst-case {name}", _cost(short, images), more))
+            stages.append(("adversarial samples", 240 * images, lambda tell: scores.adversarial_samples()))
+            cost = _cost(short, images)
+            for name in scores.data.ood:
+                stages.append((f"worst-case {name}", cost, functools.partial(scores.worst_case_ood, name)))
     if protocol.num_trials:
-        more = lambda tell: scores.alpha_scaling(lambda share: tell(f"{share:.0%}"))  # noqa: E731
-        plan.append(("alpha scaling", 150 * protocol.num_trials, more))
-    return [(name, 0 if scores.is_done(name, others) else cost, make) for name, cost, make in plan]
+        cost = 150 * protocol.num_trials
+        stages.append(("alpha scaling", cost, lambda tell: scores.alpha_scaling(lambda share: tell(f"{share:.0%}"))))
+    return _stages(scores, stages, others)
+
+
+def _stages(scores, stages, others=()):
+    return [_Stage(name, 0 if scores.is_done(name, others) else cost, make) for name, cost, make in stages]
 
 
 def _cost(suite, num_images):
@@ -216,6 +254,7 @@ def _measure(scores, made, seconds):
     arrays = {"confidence/test": confidence_of(test_logits)}
     rows = [test_row(f"{data.name} (test)", test_logits)]
     test_error = metrics.classification_error(test_logits, scores.test_labels)
+    rows[0]["test_error"] = test_error
     rows[0]["note"] = f"test error {test_error['value']:.2%}"
     left_out = []
 
