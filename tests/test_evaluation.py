@@ -57,7 +57,7 @@ def test_table_by_hand():
     assert table["near"]["mmc"]["value"] == pytest.approx(softmax_of(1.0), abs=1e-6)
     assert table["near"]["auroc"]["value"] == pytest.approx(2 / 3)
     assert table["far"]["mmc"]["value"] is None
-    assert table["far"]["note"] == "not available: not in the data directory"
+    assert table["far"]["note"] == "not in the data directory"
     text = str(table)
     assert "test error 33.33%" in text
     assert "not available: not in the data directory" in text

@@ -52,10 +52,11 @@ class Evaluation:
         for numbers in self.rows:
             names = ("mmc", "share_above_half", "auroc", "fpr95_id_positive")
             mmc, above, auroc, fpr = (numbers.get(name, {}).get("value") for name in names)
+            note = numbers["note"] if numbers["n"] else f"not available: {numbers['note']}"
             shown = [f"{numbers['n']:6d}" if numbers["n"] else "     -"]
             shown += ["     -" if mmc is None else f"{mmc:6.3f}", "      -" if above is None else f"{above:7.1%}"]
             shown += ["     -" if auroc is None else f"{auroc:6.3f}", "      -" if fpr is None else f"{fpr:7.1%}"]
-            lines.append(f"{numbers['set']:{width}}  {' '.join(shown)}  {numbers['note']}".rstrip())
+            lines.append(f"{numbers['set']:{width}}  {' '.join(shown)}  {note}".rstrip())
         return "\n".join(lines)
 
 
@@ -260,7 +261,7 @@ def _measure(scores, made, seconds):
 
     def add(name, kind, found, radius=None, note=""):
         if isinstance(found, str):
-            rows.append(missing_row(name, kind, f"not available: {found}", radius=radius))
+            rows.append(missing_row(name, kind, found, radius=radius))
             return
         rows.append(row(name, kind, found["logits"], test_logits, protocol=protocol, radius=radius, note=note))
         if len(found["logits"]):
