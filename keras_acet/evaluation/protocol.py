@@ -55,7 +55,7 @@ class Protocol:
     def for_data(self, data):
         """Returns the protocol with all that depends on the data filled in."""
         num_test = min(len(data.test_labels), self.num_images or len(data.test_labels))
-        larger = min(4 / 3 * self.epsilon, 1.0) if self.larger_epsilon is None else self.larger_epsilon
+        larger = min(round(4 / 3 * self.epsilon, 6), 1.0) if self.larger_epsilon is None else self.larger_epsilon
         usual = 0.3 if data.image_shape[-1] == 1 or len(data.image_shape) == 1 else 0.01
         ood = min(usual, self.epsilon) if self.ood_epsilon is None else self.ood_epsilon
         return dataclasses.replace(

@@ -3,7 +3,7 @@
 from keras_acet.report.formatting import number, percent, rate
 from keras_acet.report.sets import rows_of, short
 
-NOTABLE = 0.01  # of mean confidence; less is what two starts of one attack differ by
+NOTABLE = 0.005  # of mean confidence; less is what two starts of one attack differ by
 
 
 def headline(run):
