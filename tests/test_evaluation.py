@@ -106,7 +106,7 @@ def test_solved_images_are_left_alone_and_count_as_they_are():
 
 def test_curves_begin_at_the_start_and_end_at_the_result():
     noise = np.linspace(0.1, 0.4, 7, dtype=np.float32)[:, None]  # at 0 both classes tie, and there is no way up
-    trial = evaluation.Trial("one", attack.PGD(epsilon=0.2, num_steps=10, start="input"))
+    trial = evaluation.Trial("one", attack.PGD(epsilon=0.2, num_steps=10, start="input"), precision="float32")
     (summary,) = evaluation.Attacker(linear_network(), noise, noise).run([trial]).trials
     assert summary["curve"][0] == [0, pytest.approx(softmax_of(4 * noise).mean(), abs=1e-6)]
     assert summary["curve"][5] == [5, pytest.approx(softmax_of(4 * (noise + 0.1)).mean(), abs=1e-6)]

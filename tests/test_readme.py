@@ -21,5 +21,5 @@ def test_the_library_in_six_lines():
         exec(compile(code, "README.md", "exec"), {})
     table = printed.getvalue()
     assert "digits (test)" in table
-    assert "worst of 5 attacks, epsilon 0.3" in table
+    assert "worst of 12 attacks, epsilon 0.3" in table
     assert re.search(r"photos +1000 ", table)

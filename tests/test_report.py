@@ -246,7 +246,7 @@ def test_the_headline_is_a_sentence_with_the_numbers():
     )
     assert headline(full_run("acet", 0.101, 0.121)).replace(SPACE, " ") == expected
     assert "no attack was run, so nothing is known" in headline(onnx_run("onnx"))
-    assert "The paper's attack alone shows it too." in headline(full_run("plain", 0.985, 0.99))
+    assert "The paper's attack alone shows it too." in headline(full_run("plain", 0.987, 0.99))
 
 
 def test_runs_stand_side_by_side(page, markdown):

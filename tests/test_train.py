@@ -97,7 +97,7 @@ def undisturbed(_server, tmp_path_factory, images_npz):
     """The outcome of a run of 4 epochs that nothing disturbs."""
     folder = tmp_path_factory.mktemp("undisturbed")
     request = {"cwd": str(folder), "stdout": str(folder / "stdout"), "stderr": str(folder / "stderr")}
-    pid = _server({"arguments": command(images_npz, *STATEFUL, "--epochs=4"), **request})
+    pid = _server({"script": "train.py", "arguments": command(images_npz, *STATEFUL, "--epochs=4"), **request})
     assert _server({"wait": pid}) == 0
     return outcome(folder / "run")
 
@@ -221,7 +221,13 @@ def test_help_is_fast_and_loads_no_tensorflow(flag, tmp_path):
 
 
 # Training settings and attack of the paper (its supplement, and the authors' code), common to the four sets.
-PUBLISHED = {"epochs": "100", "batch_size": "128", "schedule": "steps", "drop_epochs": "50,75,90"}
+PUBLISHED = {
+    "calibration_fraction": "0.0",
+    "epochs": "100",
+    "batch_size": "128",
+    "schedule": "steps",
+    "drop_epochs": "50,75,90",
+}
 PUBLISHED |= {"weight_decay": "0.0005", "crop_padding": "4"}
 NOISE = {"noise": "paper", "min_sigma": "1.0", "max_sigma": "2.5", "sigma_per": "batch", "noise_fraction": "1.0"}
 NOISE |= {"penalty_weight": "1.0"}
