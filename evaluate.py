@@ -22,8 +22,10 @@ import commands
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_list("run_dir", [], "Finished runs of train.py, for the same data set; the flag may be repeated.")
-flags.DEFINE_list(
+flags.DEFINE_multi_string(
+    "run_dir", [], "Finished runs of train.py for one data set, with commas between them or the flag repeated."
+)
+flags.DEFINE_multi_string(
     "model",
     [],
     "Classifiers of your own, from images in [0, 1] to logits: .keras files, SavedModel directories, .onnx files; the "
@@ -34,7 +36,7 @@ flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets keeps its data 
 flags.DEFINE_integer(
     "image_size", None, "Height and width that the images of folder:PATH are scaled to (default: as in training)."
 )
-flags.DEFINE_list(
+flags.DEFINE_multi_string(
     "ood",
     [],
     "More out-distribution sets: names as for --dataset, cifar10_gray, lsun_classroom, photos, folder:PATH, npz:PATH.",
@@ -87,10 +89,10 @@ def main(argv):
 
 
 def _paths():
-    paths = [*FLAGS.run_dir, *FLAGS.model]
+    paths = [*_split(FLAGS.run_dir), *_split(FLAGS.model)]
     if not paths:
         raise commands.UserError("name at least one --run_dir=RUN or --model=PATH")
-    for path in FLAGS.run_dir:
+    for path in _split(FLAGS.run_dir):
         if not (pathlib.Path(path) / "flags.flags").is_file():
             raise commands.UserError(
                 f"--run_dir={path} must name a run directory of train.py, which holds flags.flags; for other models "
@@ -99,6 +101,11 @@ def _paths():
     if not FLAGS.run_dir and not FLAGS.dataset:
         raise commands.UserError("--model needs --dataset, what to evaluate on")
     return paths
+
+
+def _split(texts):
+    """Parts between commas of a flag that may be repeated."""
+    return [part for text in texts for part in text.split(",") if part]
 
 
 def _evaluate(paths):
@@ -134,7 +141,8 @@ def _evaluate(paths):
         raise commands.UserError(error) from error
     results = evaluation.results(evaluations, data, protocol, command=shlex.join(["python", *sys.argv]))
     arrays = {found.numbers["name"]: found.arrays for found in evaluations}
-    report.write(results, arrays, {model.name: model.history for model in models}, report_dir)
+    with commands.user_errors():
+        report.write(results, arrays, {model.name: model.history for model in models}, report_dir)
     print(f"Report: {report_dir / 'report.html'} and report.md, results.json, results.csv beside it")
 
 
@@ -170,7 +178,8 @@ def _default_report_dir(paths):
     first = pathlib.Path(paths[0])
     if len(paths) == 1 and FLAGS.run_dir:
         return first / "evaluation"
-    return first.resolve().parent / f"evaluation-{'-'.join(pathlib.Path(path).resolve().stem for path in paths)}"[:120]
+    names = [pathlib.Path(path).resolve().name.removesuffix(".keras").removesuffix(".onnx") for path in paths]
+    return first.resolve().parent / f"evaluation-{'-'.join(names)}"
 
 
 def _name_apart(models):
@@ -216,7 +225,10 @@ def _load_data(settings):
     if FLAGS.ood:
         data.ood = data.ood.joined(
             datasets.ood_sets(
-                FLAGS.ood, data.image_shape, data_dir=FLAGS.data_dir or first.get("data_dir"), resize=FLAGS.resize
+                _split(FLAGS.ood),
+                data.image_shape,
+                data_dir=FLAGS.data_dir or first.get("data_dir"),
+                resize=FLAGS.resize,
             )
         )
     return data
@@ -225,8 +237,10 @@ def _load_data(settings):
 def _protocol(settings):
     from keras_acet import evaluation
 
-    radii = {float(run["eval_epsilon"]) for run in settings if "eval_epsilon" in run}
-    protocol = evaluation.Protocol(epsilon=radii.pop() if len(radii) == 1 else 0.3, seed=FLAGS.seed)
+    radii = sorted({float(run["eval_epsilon"]) for run in settings if "eval_epsilon" in run})
+    if len(radii) > 1 and FLAGS.epsilon is None:
+        raise ValueError(f"the runs have different --eval_epsilon, {radii}; say with --epsilon at which to attack them")
+    protocol = evaluation.Protocol(epsilon=radii[0] if radii else 0.3, seed=FLAGS.seed)
     if FLAGS.quick:
         protocol = protocol.quick()
     given = {

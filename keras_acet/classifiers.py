@@ -130,6 +130,8 @@ def load(path):
 def check(classifier, data):
     """Raises if a classifier does not go with the data, or does not give logits.
 
+    A Keras model whose logits have no gradient in the images, as after rounding, is noted as not differentiable.
+
     Args:
         classifier: `Classifier`.
         data: `datasets.Data`; up to 256 of its test images are tried.
@@ -166,6 +168,16 @@ def check(classifier, data):
             f"{name} must give logits. Received: what looks like probabilities (none negative, each row sums to 1). "
             "Remove the softmax at its end (in Keras: activation=None in the last layer)."
         )
+    if classifier.is_differentiable:
+        classifier.is_differentiable = _has_gradient(classifier, data.test_images[:2])
+
+
+def _has_gradient(classifier, images):
+    images = tf.constant(images, tf.float32)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        logits = classifier.network(images)
+    return tape.gradient(logits, images) is not None
 
 
 def _fits(shape, expected):

@@ -609,7 +609,7 @@ def test_tfds_set_on_disk_is_read_without_the_network(tmp_path, no_network):
     np.testing.assert_array_equal(data.test_images, images[:4])
     assert data.num_classes == 10
     assert list(data.ood) == ["mnist", "fashion_mnist", "emnist_letters", "cifar10_gray", "photos"]
-    assert data.ood["mnist"] == "mnist is not in the data directory; training on it once downloads it"
+    assert data.ood["mnist"] == "mnist is not in the data directory; tfds.load('mnist') gets it"
     assert data.ood["photos"].shape == (1000, 28, 28, 1)
 
 

@@ -49,7 +49,7 @@ def numbers(path):
 
 
 def test_two_runs_side_by_side_and_again(runs, evaluate):
-    arguments = ["--run_dir=plain,acet", "--ood=photos", "--report_dir=report", *SMALL]
+    arguments = ["--run_dir=plain", "--run_dir=acet", "--ood=photos", "--report_dir=report", *SMALL]
     done = evaluate(arguments, runs)
     assert done.code == 0, done.stderr
     report = runs / "report"
@@ -118,7 +118,8 @@ def test_a_keras_model_of_ones_own(runs, evaluate, images_npz, tmp_path):
     assert done.code == 0, done.stderr
     (run,) = numbers(tmp_path / "evaluation-mine")["runs"]
     assert (run["name"], run["kind"], run["method"]) == ("mine", "keras", None)
-    assert run["calibration"]["is_held_out"] is False
+    assert run["calibration"]["is_held_out"] is None  # nobody knows
+    assert run["calibration"]["thresholds"][2]["guarantee"].startswith("None: the network may have been trained on")
 
 
 def model(path, *, classes=3, size=12, activation=None, scale=1.0):
@@ -147,6 +148,11 @@ BAD = [
     ("other shape", ["--run_dir=plain", "--ood=mnist"], "--resize"),
     ("no folder", ["--run_dir=plain", "--ood=folder:nowhere"], "folder:PATH must name a folder"),
     ("epsilon", ["--run_dir=plain", "--epsilon=8"], "must be in (0, 1], in pixel units; for 8-bit levels divide by"),
+    (
+        "radii",
+        ["--run_dir=plain,other_radius"],
+        "the runs have different --eval_epsilon, [0.1, 0.3]; say with --epsilon",
+    ),
     ("report is a file", ["--run_dir=plain", "--report_dir=plain.out"], "plain.out"),
 ]
 
@@ -160,6 +166,9 @@ def places(runs):
     flags = runs / "digits/flags.flags"
     lines = ["--dataset=digits" if line.startswith("--dataset=") else line for line in flags.read_text().splitlines()]
     flags.write_text("\n".join([*lines, ""]))
+    shutil.copytree(runs / "plain", runs / "other_radius")
+    flags = runs / "other_radius/flags.flags"
+    flags.write_text(flags.read_text().replace("--eval_epsilon=0.3", "--eval_epsilon=0.1"))
     keras.utils.set_random_seed(0)
     model(runs / "logits.keras")
     model(runs / "softmax.keras", activation="softmax")

@@ -104,6 +104,63 @@ def test_solved_images_are_left_alone_and_count_as_they_are():
     np.testing.assert_allclose(found.images, noise)
 
 
+def test_the_last_attack_goes_on_where_the_others_stopped():
+    # Logit 20 x - 6: .995 at x = .565; the corner of the ball at .7 has .9997, above which test images may lie.
+    noise = np.full((3, 1), 0.4, np.float32)
+    found = evaluation.Attacker(linear_network(20.0, -6.0), noise, noise).run(evaluation.full_suite(0.3))
+    assert found.trials[-1]["solved"] == 0
+    np.testing.assert_allclose(found.images, 0.7, atol=0.02)
+    assert found.confidence.min() > 0.9995
+
+
+def test_an_ood_set_of_other_images_is_scored_anew(tmp_path):
+    images = np.linspace(0, 1, 6, dtype=np.float32)[:, None]
+    rows = []
+    for value in (0.1, 0.9):
+        classifier = Classifier(linear_network(), "keras", sha256="fixed")
+        data = data_of(images, np.zeros(6, int), {"mine": np.full((4, 1), value, np.float32)})
+        store = evaluation.Store(tmp_path)
+        (found,) = evaluation.evaluate_all([classifier], data, small(), suite=evaluation.published_attack, store=store)
+        rows.append(found["mine"]["mmc"]["value"])
+    assert rows == pytest.approx([softmax_of(0.4), softmax_of(3.6)], abs=1e-6)
+
+
+def test_sets_may_have_the_names_of_stages():
+    images = np.linspace(0, 1, 6, dtype=np.float32)[:, None]
+    data = data_of(images, np.zeros(6, int), {"noise": images[:2], "test set": images[:3]})
+    rows = evaluate(linear_network(), data).rows
+    assert [(row["set"], row["kind"], row["n"]) for row in rows[:4]] == [
+        ("toy (test)", "test", 6),
+        ("noise", "ood", 2),
+        ("test set", "ood", 3),
+        ("noise", "noise", 6),
+    ]
+
+
+def test_library_evaluation_checks_the_model():
+    data = data_of(np.array([[0.0], [1.0]], np.float32), np.array([0, 1]))
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, activation="softmax")])
+    with pytest.raises(ValueError, match="must give logits. Received: what looks like probabilities"):
+        evaluate(network, data)
+
+
+def test_a_model_without_gradients_is_not_attacked():
+    data = data_of(np.array([[0.0], [1.0]], np.float32), np.array([0, 1]))
+    network = linear_network()
+    found = evaluate(lambda x: tf.round(network(x)), data)
+    assert found.numbers["left_out"] == ["attacked noise and attacked images: this Keras model gives no gradients"]
+
+
+def test_suites_without_strongest_points_take_transferred_ones():
+    data = data_of(np.linspace(0, 1, 6, dtype=np.float32)[:, None], np.zeros(6, int))
+    found = evaluation.evaluate(
+        linear_network(), data, small(), suite=evaluation.published_attack, transfer_from=[hidden_rise(), hidden_rise()]
+    )
+    names = [trial["name"] for trial in found.numbers["attacks"]]
+    assert len([name for name in names if name.startswith("transferred from")]) == 2
+    assert len(set(names)) == len(names)
+
+
 def test_curves_begin_at_the_start_and_end_at_the_result():
     noise = np.linspace(0.1, 0.4, 7, dtype=np.float32)[:, None]  # at 0 both classes tie, and there is no way up
     trial = evaluation.Trial("one", attack.PGD(epsilon=0.2, num_steps=10, start="input"), precision="float32")
@@ -179,7 +236,7 @@ def test_every_part_of_a_whole_evaluation():
     larger, smaller = found["worst-case noise, 0.4"]["mmc"]["value"], found["worst-case noise"]["mmc"]["value"]
     assert larger >= smaller >= found["adversarial noise"]["mmc"]["value"]
     names = [trial["name"] for trial in found.numbers["attacks"]]
-    assert "transferred from sequential_1" in names or any(name.startswith("transferred from") for name in names)
+    assert any(name.startswith("transferred from") for name in names)
     assert found.numbers["alpha_scaling"]["num_trials"] == 20
     assert found.numbers["calibration"]["is_held_out"] is False
     results = evaluation.results([found], data, protocol, "python evaluate.py")
@@ -208,8 +265,12 @@ def test_a_classifier_without_gradients_is_scored_all_the_same():
 def test_logits_that_are_not_finite_are_an_error():
     network = linear_network(np.inf)
     images = np.array([[0.1], [0.5], [1.0]], np.float32)
-    with pytest.raises(evaluation.NonFiniteLogitsError, match=r"must be finite. Received: 3 of 3 images"):
+    with pytest.raises(ValueError, match=r"must be finite. Received: 3 of 3 test images"):
         evaluate(network, data_of(images, np.zeros(3, int)))
+    steep = linear_network(1e38)  # finite on the test images, not on others
+    data = data_of(images, np.zeros(3, int), {"far": np.full((2, 1), 20.0, np.float32)})
+    with pytest.raises(evaluation.NonFiniteLogitsError, match=r"must be finite. Received: 2 of 2 images"):
+        evaluate(steep, data)
 
 
 def test_store_gives_back_what_it_has_and_makes_damaged_files_anew(tmp_path):

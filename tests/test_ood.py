@@ -70,7 +70,7 @@ def test_sets_beside_a_named_set(tmp_path, name, expected):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("svhn", "svhn is not in the data directory; training on it once downloads it"),
+        ("svhn", "svhn is not in the data directory; tfds.load('svhn_cropped') gets it"),
         ("lsun_classroom", "lsun_classroom is not in the data directory; tfds.load('lsun/classroom') gets it"),
         ("imagenet_minus", "the list of its classes (ImageNet without those like CIFAR-10) is unpublished"),
     ],

@@ -42,7 +42,7 @@ def read_test_images(name, data_dir=None):
     """Returns the test images as uint8 `(n, height, width, channels)`; never downloads."""
     builder, is_prepared = _builder(name, data_dir)
     if not is_prepared:
-        raise FileNotFoundError(f"{name} is not in the data directory; training on it once downloads it")
+        raise FileNotFoundError(f"{name} is not in the data directory; tfds.load({_tfds_name(name)!r}) gets it")
     ((images, _),) = _read_splits(name, builder, ["test"])
     return images
 

@@ -13,13 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_acet import calibration, metrics
-from keras_acet.classifiers import Classifier
+from keras_acet.classifiers import Classifier, check
 from keras_acet.evaluation import attacks, maps, scaling
 from keras_acet.evaluation.prediction import confidence_of
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.scores import Scores
 from keras_acet.evaluation.store import Store
 from keras_acet.evaluation.table import missing_row, row, test_row
+from keras_acet.trainer import ACETModel
 
 _NUM_PAIRS = 8
 
@@ -85,10 +86,14 @@ def evaluate(model, data, protocol=None, *, suite=attacks.full_suite, transfer_f
     >>> from keras_acet import datasets
     >>> data = datasets.Data(name="toy", train=(images, labels), test=(images, labels), batch_size=4)
     >>> small = Protocol(epsilon=0.1, num_noise=8, num_trials=10, num_bootstrap=10)
-    >>> evaluate(lambda x: tf.concat([x, 1 - x], axis=1), data, small)["noise"]["n"]
+    >>> evaluate(lambda x: tf.concat([4 * x, 1 - x], axis=1), data, small)["noise"]["n"]
     8
     """
     classifiers = [_as_classifier(model), *map(_as_classifier, transfer_from)]
+    for number, classifier in enumerate(classifiers[1:], start=1):
+        classifier.name = f"{classifier.name}, other {number}"  # functions have no names of their own
+    for classifier in classifiers:
+        check(classifier, data)
     return next(evaluate_all(classifiers, data, protocol, suite=suite, num_measured=1))
 
 
@@ -144,16 +149,17 @@ class _Work:
         name, made = scores.classifier.name, {}
         for stage in stages:
             started = time.monotonic()
-            tell = functools.partial(self._tell, name, stage.name)
+            tell = functools.partial(self._tell, name, stage)
             tell()
             made[stage.name] = stage.make(tell)
             self.seconds[name] += time.monotonic() - started
             self._done, self._remaining = self._done + stage.cost, self._remaining - stage.cost
         return made
 
-    def _tell(self, name, stage, detail=""):
+    def _tell(self, name, stage, detail="", share=0.0):
         if self._progress is not None:
-            self._progress(name, f"{stage}: {detail}" if detail else stage, self._done, self._remaining)
+            text, done = f"{stage.name}: {detail}" if detail else stage.name, share * stage.cost
+            self._progress(name, text, self._done + done, self._remaining - done)
 
 
 def results(evaluations, data, protocol, command=None):
@@ -194,7 +200,10 @@ def results(evaluations, data, protocol, command=None):
 def _as_classifier(model):
     if isinstance(model, Classifier):
         return model
-    return Classifier(getattr(model, "network", model), "keras", name=getattr(model, "name", "model"))
+    name = getattr(model, "name", "model")
+    while isinstance(model, ACETModel):
+        model = model.network
+    return Classifier(model, "keras", name=name)
 
 
 def _own_stages(scores):
@@ -203,7 +212,7 @@ def _own_stages(scores):
     stages = [
         ("test set", num_test, lambda tell: scores.test()),
         ("calibration", num_test // 2, lambda tell: scores.calibration()),
-        *[(name, num_test, lambda tell, name=name: scores.ood(name)) for name in scores.data.ood],
+        *[(f"ood: {name}", num_test, lambda tell, name=name: scores.ood(name)) for name in scores.data.ood],
         ("noise", num_test, lambda tell: scores.noise()),
     ]
     return [*_stages(scores, stages), *_attack_stages(scores)]
@@ -232,10 +241,12 @@ def _later_stages(scores, others):
             stages.append(("adversarial samples", 240 * images, lambda tell: scores.adversarial_samples()))
             cost = _cost(short, images)
             for name in scores.data.ood:
-                stages.append((f"worst-case {name}", cost, functools.partial(scores.worst_case_ood, name)))
+                stages.append((f"ood: worst-case {name}", cost, functools.partial(scores.worst_case_ood, name)))
     if protocol.num_trials:
         cost = 150 * protocol.num_trials
-        stages.append(("alpha scaling", cost, lambda tell: scores.alpha_scaling(lambda share: tell(f"{share:.0%}"))))
+        stages.append(
+            ("alpha scaling", cost, lambda tell: scores.alpha_scaling(lambda share: tell(f"{share:.0%}", share)))
+        )
     return _stages(scores, stages, others)
 
 
@@ -273,7 +284,7 @@ def _measure(scores, made, seconds):
             arrays[f"images_label/{name}"] = shown.argmax(axis=1)
 
     for name in data.ood:
-        add(name, "ood", made[name])
+        add(name, "ood", made[f"ood: {name}"])
     add("noise", "noise", made["noise"])
 
     numbers = {"attacks": [], "flat_share": None, "alpha_scaling": None, "calibration": None}
@@ -305,10 +316,17 @@ def _measure(scores, made, seconds):
         if protocol.num_adversarial:
             for name in data.ood:
                 radius = protocol.ood_epsilon
-                add(f"worst-case {name}", "worst_case_ood", made[f"worst-case {name}"], radius, f"epsilon {radius:.4g}")
+                add(
+                    f"worst-case {name}",
+                    "worst_case_ood",
+                    made[f"ood: worst-case {name}"],
+                    radius,
+                    f"epsilon {radius:.4g}",
+                )
             _add_adversarial_samples(add, rows, made["adversarial samples"], protocol)
     else:
-        left_out.append(f"attacked noise and attacked images: {_KINDS[classifier.kind]} gives no gradients")
+        what = _KINDS.get(classifier.kind, "this Keras model")
+        left_out.append(f"attacked noise and attacked images: {what} gives no gradients")
     if protocol.num_trials:
         numbers["alpha_scaling"] = scaling.summarize_alpha_scaling(made["alpha scaling"])
     numbers["calibration"] = _calibrate(made["calibration"], test_logits, scores.test_labels, worst, protocol)
@@ -364,4 +382,8 @@ def _calibrate(held_out, test_logits, test_labels, worst, protocol):
         worst_noise_logits=None if worst is None else worst["logits"],
         seed=protocol.seed,
     )
-    return {**numbers, "is_held_out": bool(held_out["is_held_out"])}
+    if not held_out["is_held_out"]:
+        was = "may have been" if held_out["is_held_out"] is None else "was"
+        for threshold in numbers["thresholds"]:
+            threshold["guarantee"] = f"None: the network {was} trained on these {threshold['num_images']:,} images."
+    return {**numbers, "is_held_out": held_out["is_held_out"]}

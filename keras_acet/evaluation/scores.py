@@ -1,6 +1,8 @@
 """What a network says to every set of images: the stages of an evaluation, each kept once it is done."""
 
 import dataclasses
+import functools
+import hashlib
 import json
 
 import numpy as np
@@ -38,6 +40,12 @@ def evaluation_noise(test_images, num_noise, *, seed=0):
     return UniformNoise(seed=seed + 1_000_003)(images).numpy()
 
 
+def _description(trial):
+    """All that makes an attack what it is, as text."""
+    config = {name: value for name, value in trial.attack.get_config().items() if name != "name"}
+    return json.dumps([type(trial.attack).__name__, config, trial.objective, trial.start, trial.precision], default=str)
+
+
 class NonFiniteLogitsError(ValueError):
     """A network that gives NaN or infinity for images in [0, 1]."""
 
@@ -65,6 +73,7 @@ class Scores:
         self._noise = {}
         self._attacker = None
         self._made = {}
+        self._digests = {}
 
     def key(self, stage, **more):
         """Returns all that the arrays of a stage depend on."""
@@ -75,7 +84,8 @@ class Scores:
             "model": self.classifier.sha256,
             "data": self.data.fingerprint,
             "protocol": numbers,
-            "suite": [trial.name for trial in self.suite(self.protocol.epsilon, seed=0)],
+            "suite": [_description(trial) for trial in self.suite(self.protocol.epsilon, seed=0)],
+            "short suite": [_description(trial) for trial in attacks.short_suite(self.protocol.epsilon)],
             "version": __version__,
             **more,
         }
@@ -90,9 +100,20 @@ class Scores:
 
     def is_done(self, stage, others):
         """Whether a stage of the plan lies in the store."""
-        shas = [other.classifier.sha256 for other in others]
-        keys = [self.key(name, **more) for name, more in ((stage, {}), (stage, {"others": shas}))]
+        about = [{}, {"others": [other.classifier.sha256 for other in others]}]
+        if stage.startswith("ood: "):
+            about = [self._digest(stage.removeprefix("ood: ").removeprefix("worst-case "))]
+        keys = [self.key(stage, **more) for more in about]
         return bool(self.classifier.sha256) and any(key in self._store for key in keys)
+
+    def _digest(self, name):
+        """What tells the images of an out-distribution set from others of that name."""
+        if name not in self._digests:
+            images = self.data.ood[name]
+            if not isinstance(images, str):
+                images = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()[:16]
+            self._digests[name] = images
+        return {"images": self._digests[name]}
 
     def _some(self, count):
         """Indices of the images that are scored: all of them, unless the protocol says how many."""
@@ -117,7 +138,10 @@ class Scores:
         return self._get("test set", lambda: {"logits": self._logits(self.test_images)})
 
     def calibration(self):
-        """Logits and labels for temperature and thresholds, and whether the network was kept from seeing them."""
+        """Logits and labels for temperature and thresholds, and whether the network was kept from seeing them.
+
+        Of a model that was trained elsewhere nobody knows: None.
+        """
         images, labels = self.data.calibration_images, self.data.calibration_labels
         is_held_out = len(labels) > 0
         if not is_held_out:
@@ -125,14 +149,16 @@ class Scores:
             chosen = np.sort(np.random.default_rng(self.protocol.seed).permutation(len(self.data.train_labels))[:count])
             images, labels = self.data.train_images[chosen], self.data.train_labels[chosen]
         logits = self._get("calibration", lambda: {"logits": self._logits(images)})["logits"]
-        return {"logits": logits, "labels": labels, "is_held_out": is_held_out}
+        is_foreign = self.classifier.kind != "run" and self.classifier.path is not None
+        return {"logits": logits, "labels": labels, "is_held_out": None if is_foreign else is_held_out}
 
     def ood(self, name):
         """Logits of an out-distribution set and its most confident images, or a `str` that says why there is none."""
         images = self.data.ood[name]
         if isinstance(images, str):
             return images
-        return self._get(name, lambda: self._with_examples(images[self._some(len(images))]))
+        make = functools.partial(self._with_examples, images[self._some(len(images))])
+        return self._get(f"ood: {name}", make, **self._digest(name))
 
     def noise(self):
         """Logits of as many noise images as there are test images, and the most confident ones."""
@@ -174,7 +200,7 @@ class Scores:
 
         Args:
             others: List of `Scores` of other networks for the same data and protocol.
-            on_trial: None, or a function called with the name of each attack before it starts.
+            on_trial: As for `Attacker.run`.
         """
         own = self.attacked_noise()
         if not others:
@@ -185,8 +211,7 @@ class Scores:
             for other in others:
                 for number, points in enumerate(other.attacked_noise()["points"]):
                     known[f"{other.classifier.name}, {number}"] = points
-            trials = self.suite(self.protocol.epsilon, seed=self.protocol.seed)
-            trials = [trial for trial in trials if trial.start == "strongest"]
+            trials = attacks.full_suite(self.protocol.epsilon, seed=self.protocol.seed)[-1:]  # from the strongest point
             found = self._noise_attacker().run(trials, known_points=known, on_trial=on_trial)
             arrays = self._found(found)
             merged = [*json.loads(str(own["trials"])), *_merged(found.trials, [o.classifier.name for o in others])]
@@ -237,10 +262,10 @@ class Scores:
             found = attacker.run(trials, on_trial=on_trial)
             return self._found(found)
 
-        return self._get(f"worst-case {name}", make)
+        return self._get(f"ood: worst-case {name}", make, **self._digest(name))
 
     def adversarial_samples(self):
-        """Test images attacked at `epsilon` until their class changes: 80 steps up the cross-entropy of the label."""
+        """Test images attacked at `epsilon`: 80 steps up the cross-entropy of the label, the largest one kept."""
 
         def make():
             draw = np.random.default_rng(self.protocol.seed)

@@ -32,7 +32,8 @@ runs            list of
                 confidence in the input stays below the threshold
   alpha_scaling {num_trials, median_alpha, share_reached, level, share_confident_clipped: M, clipped_level,
                 largest_alpha} or null
-  calibration   {num_images, is_held_out, temperature, before, after: {ece, ece_equal_mass, nll, brier},
+  calibration   {num_images, is_held_out (false: trained on, null: not known), temperature,
+                before, after: {ece, ece_equal_mass, nll, brier},
                 reliability: {before, after: [[mean confidence, accuracy, count], ...]},
                 risk_coverage: {coverage, risk, aurc},
                 thresholds: [{name, threshold, num_images, accepted_test, accepted_worst_noise, guarantee}]} or null

@@ -65,9 +65,11 @@ def held_out(runs):
     parts = []
     for run in runs:
         found = run["calibration"]
-        kept = "images held out of the training data"
-        if not found.get("is_held_out", True):
-            kept = "images that it was trained on, so its calibration looks better than it is"
+        kept = {
+            True: "images held out of the training data, half of them for each",
+            False: "images that it was trained on, so its calibration looks better than it is",
+            None: "images that it may have been trained on; then its calibration looks better than it is",
+        }[found.get("is_held_out")]
         parts.append(f"{run['name']} on {number(found['num_images'])} {kept}")
     return "; ".join(parts)
 

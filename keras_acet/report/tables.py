@@ -135,6 +135,7 @@ def _attacks(runs, radius):
                 [
                     Cell(rate(attack["mmc"]), "strongest" if attack is best else ""),
                     Cell(percent(attack["share_above_half"])),
+                    Cell(number(attack.get("solved", 0))),
                 ]
                 if attack
                 else "not run"
@@ -143,11 +144,14 @@ def _attacks(runs, radius):
     worst = [next((r for r in rows_of(run, "worst_case_noise") if r["radius"] == radius), None) for run in runs]
     if any(worst):
         entries = [
-            [_measured(row["mmc"]), Cell(percent(value(row["share_above_half"])))] if row else "not run"
+            [_measured(row["mmc"]), Cell(percent(value(row["share_above_half"]))), Cell("")] if row else "not run"
             for row in worst
         ]
         rows.append(("Worst per image", [*entries, [Cell("", words=True), Cell("", words=True), Cell("")]]))
-    groups = [*(Group(run["name"], ["MMC", "> ½"]) for run in runs), Group("", ["Objective", "Start", "Steps"])]
+    groups = [
+        *(Group(run["name"], ["MMC", "> ½", "Solved before"]) for run in runs),
+        Group("", ["Objective", "Start", "Steps"]),
+    ]
     return Table(f"Attacks on the noise images within radius {short(radius)}", "Attack", groups, rows)
 
 
@@ -160,7 +164,11 @@ def alpha_scaling(runs):
             clipped = scaling["share_confident_clipped"]
             cells = [
                 Cell(number(scaling["num_trials"])),
-                Cell(number(scaling["median_alpha"])),
+                Cell(
+                    number(scaling["median_alpha"])
+                    if scaling["median_alpha"]
+                    else f"> {number(scaling['largest_alpha'])}"
+                ),
                 Cell(percent(scaling["share_reached"]), f"of alpha up to {number(scaling['largest_alpha'])}"),
                 Cell(percent(clipped["value"]), interval(clipped, lambda share: f"{100 * share:.2f}")),
             ]
@@ -186,7 +194,7 @@ def calibration(runs):
                 numbers = [rate(found[when][name], 4) for name in ("ece", "ece_equal_mass")]
                 numbers += [number(found[when][name]) for name in ("nll", "brier")]
                 cells = [Cell(when, words=True), Cell(number(temperature)), *map(Cell, numbers)]
-                cells += [Cell(number(found["risk_coverage"]["aurc"]) if when == "before" else "")]
+                cells += [Cell(number(found["risk_coverage"]["aurc"]) if when == "after" else "")]
                 rows.append((run["name"], [cells]))
     columns = ["Scaling", "Temperature", "ECE", "ECE, equal mass", "NLL", "Brier", "AURC"]
     return Table("Calibration on the test set", "Run", [Group("", columns)], rows)
