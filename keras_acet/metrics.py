@@ -289,7 +289,7 @@ def ood_metrics(id_confidence, ood_confidence):
     Source: Hein et al., CVPR 2019, arXiv:1812.05720, section 5, for MMC, AUROC and the first FPR@95.
     """
     scores = _distinct_scores(id_confidence, ood_confidence)
-    return dict(zip(_OOD_METRICS, _from_distinct_scores(*scores), strict=True))
+    return dict(zip(OOD_METRICS, _from_distinct_scores(*scores), strict=True))
 
 
 def bootstrap_ood_metrics(id_confidence, ood_confidence, *, num_resamples=1000, seed=0):
@@ -329,11 +329,11 @@ def bootstrap_ood_metrics(id_confidence, ood_confidence, *, num_resamples=1000, 
         drawn = (owner[rng.integers(len(owner), size=len(owner))] for owner in owners)
         replicate[:] = _from_distinct_scores(values, *(np.bincount(draw, minlength=len(values)) for draw in drawn))
     low, high = np.quantile(replicates, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0).tolist()
-    numbers = zip(_OOD_METRICS, point, low, high, strict=True)
+    numbers = zip(OOD_METRICS, point, low, high, strict=True)
     return {name: {"value": v, "low": a, "high": b} for name, v, a, b in numbers}
 
 
-_OOD_METRICS = (
+OOD_METRICS = (
     "auroc",
     "auroc_ties_against",
     "fpr95_id_positive",

@@ -751,3 +751,34 @@ def test_real_cifar10(no_network):
     assert data.steps_per_epoch == 390  # paper's set-up
     np.testing.assert_array_equal(np.bincount(data.train_labels), [5000] * 10)
     assert list(data.ood) == ["svhn", "cifar100", "lsun_classroom", "imagenet_minus", "photos"]
+
+
+def test_calibration_images_are_kept_out_of_training():
+    images = np.arange(100, dtype=np.float32)[:, None] / 100
+    pair = images, np.arange(100) % 2
+    plain = datasets.Data(name="toy", train=pair, test=pair, batch_size=10)
+    data = datasets.Data(name="toy", train=pair, test=pair, batch_size=10, calibration_fraction=0.2)
+    assert (len(data.calibration_labels), len(data.train_labels), len(plain.calibration_labels)) == (20, 80, 0)
+    both = np.concatenate([data.calibration_images, data.train_images])
+    np.testing.assert_array_equal(np.sort(both, axis=0), images)
+    assert data.fingerprint != plain.fingerprint
+    again = datasets.Data(name="toy", train=pair, test=pair, batch_size=10, calibration_fraction=0.2, seed=5)
+    np.testing.assert_array_equal(again.calibration_images, data.calibration_images)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "message"), [(1.0, "must be in [0, 1)"), (-0.1, "must be in [0, 1)"), (0.001, "on both sides")]
+)
+def test_bad_calibration_fractions(fraction, message):
+    pair = np.zeros((10, 2), np.float32), np.arange(10) % 2
+    with pytest.raises(ValueError, match=re.escape(message)):
+        datasets.Data(name="toy", train=pair, test=pair, batch_size=2, calibration_fraction=fraction)
+
+
+def test_joined_sets_are_read_when_asked_for():
+    read = []
+    own = datasets.OODSets({"a": lambda: read.append("a") or np.zeros((1, 2), np.float32)})
+    other = datasets.OODSets({"b": lambda: np.ones((2, 2), np.float32)})
+    joined = own.joined(other)
+    assert list(joined) == ["a", "b"] and read == []
+    assert joined["b"].shape == (2, 2) and joined["a"].shape == (1, 2) and read == ["a"]

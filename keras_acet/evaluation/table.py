@@ -3,14 +3,6 @@
 from keras_acet import metrics
 from keras_acet.evaluation.prediction import confidence_of
 
-_DETECTION = (
-    "auroc",
-    "auroc_ties_against",
-    "fpr95_id_positive",
-    "fpr95_ood_positive",
-    "aupr_id_positive",
-    "aupr_ood_positive",
-)
 _NOT_MEASURED = {"value": None, "low": None, "high": None}
 
 
@@ -42,7 +34,7 @@ def row(name, kind, logits, test_logits, *, protocol, radius=None, note=""):
 
 def missing_row(name, kind, note, *, radius=None):
     """The row of a set that could not be had; `note` says why."""
-    numbers = {metric: dict(_NOT_MEASURED) for metric in ("mmc", "share_above_half", *_DETECTION)}
+    numbers = {metric: dict(_NOT_MEASURED) for metric in ("mmc", "share_above_half", *metrics.OOD_METRICS)}
     return {"set": name, "kind": kind, "radius": radius, "note": note, "n": 0, **numbers}
 
 
