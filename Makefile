@@ -25,7 +25,7 @@ check: lint
 	$(BIN)/python -m build --wheel
 	$(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/pip install --quiet "$$(echo dist/*.whl)[test]"
-	mkdir $(VENV)-check && cp -r tests recipes train.py README.md pyproject.toml $(VENV)-check  # all but the package
+	mkdir $(VENV)-check && cp -r tests recipes train.py evaluate.py commands.py README.md pyproject.toml $(VENV)-check  # all but the package
 	cd $(VENV)-check && ../$(VENV)-wheel/bin/python -c \
 		"import keras_acet; assert 'site-packages' in keras_acet.__file__, keras_acet.__file__"
 	cd $(VENV)-check && ../$(VENV)-wheel/bin/pytest --import-mode=importlib -p no:cacheprovider tests --pyargs keras_acet
