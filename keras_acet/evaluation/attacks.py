@@ -184,7 +184,6 @@ class Attacker:
     """
 
     def __init__(self, network, images, other_images, *, seed=0):
-        self._network = network
         self._images = images
         self._others = other_images
         self._seed = seed

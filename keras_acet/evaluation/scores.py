@@ -74,6 +74,8 @@ class Scores:
         self._attacker = None
         self._made = {}
         self._digests = {}
+        suites = {"suite": suite(protocol.epsilon, seed=0), "short suite": attacks.short_suite(protocol.epsilon)}
+        self._suites = {name: [_description(trial) for trial in trials] for name, trials in suites.items()}
 
     def key(self, stage, **more):
         """Returns all that the arrays of a stage depend on."""
@@ -84,8 +86,7 @@ class Scores:
             "model": self.classifier.sha256,
             "data": self.data.fingerprint,
             "protocol": numbers,
-            "suite": [_description(trial) for trial in self.suite(self.protocol.epsilon, seed=0)],
-            "short suite": [_description(trial) for trial in attacks.short_suite(self.protocol.epsilon)],
+            **self._suites,
             "version": __version__,
             **more,
         }
@@ -100,11 +101,12 @@ class Scores:
 
     def is_done(self, stage, others):
         """Whether a stage of the plan lies in the store."""
+        if not self.classifier.sha256:
+            return False
         about = [{}, {"others": [other.classifier.sha256 for other in others]}]
         if stage.startswith("ood: "):
             about = [self._digest(stage.removeprefix("ood: ").removeprefix("worst-case "))]
-        keys = [self.key(stage, **more) for more in about]
-        return bool(self.classifier.sha256) and any(key in self._store for key in keys)
+        return any(self.key(stage, **more) in self._store for more in about)
 
     def _digest(self, name):
         """What tells the images of an out-distribution set from others of that name."""
@@ -277,7 +279,8 @@ class Scores:
             )
             found = _climb_cross_entropy(self.classifier.network, attack, images, labels)
             before = self._logits(images).argmax(axis=1)
-            return {**self._with_examples(found), "changed": self._logits(found).argmax(axis=1) != before}
+            examples = self._with_examples(found)
+            return {**examples, "changed": examples["logits"].argmax(axis=1) != before}
 
         return self._get("adversarial samples", make)
 
