@@ -14,7 +14,6 @@ command is given again: finished sets lie in the report directory, under scores/
 import pathlib
 import shlex
 import sys
-import time
 
 from absl import flags
 
@@ -31,16 +30,7 @@ flags.DEFINE_multi_string(
     "Classifiers of your own, from images in [0, 1] to logits: .keras files, SavedModel directories, .onnx files; the "
     "last two give no gradients and are not attacked. Needs --dataset where there is no --run_dir.",
 )
-flags.DEFINE_string("dataset", None, "What to evaluate on, as for train.py (default: the data set of the runs).")
-flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets keeps its data (default: as in training).")
-flags.DEFINE_integer(
-    "image_size", None, "Height and width that the images of folder:PATH are scaled to (default: as in training)."
-)
-flags.DEFINE_multi_string(
-    "ood",
-    [],
-    "More out-distribution sets: names as for --dataset, cifar10_gray, lsun_classroom, photos, folder:PATH, npz:PATH.",
-)
+commands.define_data_flags()
 flags.DEFINE_boolean("resize", False, "Make the images of --ood fit, in size and number of channels.")
 flags.DEFINE_string(
     "report_dir", None, "Where the report is written (default: RUN/evaluation, beside the first of several)."
@@ -89,23 +79,14 @@ def main(argv):
 
 
 def _paths():
-    paths = [*_split(FLAGS.run_dir), *_split(FLAGS.model)]
+    paths = [*commands.split(FLAGS.run_dir), *commands.split(FLAGS.model)]
     if not paths:
         raise commands.UserError("name at least one --run_dir=RUN or --model=PATH")
-    for path in _split(FLAGS.run_dir):
-        if not (pathlib.Path(path) / "flags.flags").is_file():
-            raise commands.UserError(
-                f"--run_dir={path} must name a run directory of train.py, which holds flags.flags; for other models "
-                "there is --model"
-            )
+    for path in commands.split(FLAGS.run_dir):
+        commands.check_is_run(path)
     if not FLAGS.run_dir and not FLAGS.dataset:
         raise commands.UserError("--model needs --dataset, what to evaluate on")
     return paths
-
-
-def _split(texts):
-    """Parts between commas of a flag that may be repeated."""
-    return [part for text in texts for part in text.split(",") if part]
 
 
 def _evaluate(paths):
@@ -120,11 +101,22 @@ def _evaluate(paths):
     with commands.user_errors():
         models = [classifiers.load(path) for path in paths]
         _name_apart(models)
-        settings = [_data_settings(model) for model in models if model.kind == "run"]
-        data = _load_data(settings)
+        settings = [commands.data_settings(model) for model in models if model.kind == "run"]
+        data = commands.load_data(settings, resize=FLAGS.resize)
         for model in models:
             classifiers.check(model, data)
-        protocol = _protocol(settings).for_data(data)
+        protocol = commands.protocol(
+            settings,
+            quick=FLAGS.quick,
+            epsilon=FLAGS.epsilon,
+            larger_epsilon=FLAGS.larger_epsilon,
+            ood_epsilon=FLAGS.ood_epsilon,
+            num_images=FLAGS.num_images,
+            num_noise=FLAGS.num_noise,
+            num_adversarial=FLAGS.adversarial_samples,
+            num_trials=FLAGS.num_trials,
+            num_bootstrap=FLAGS.num_bootstrap,
+        ).for_data(data)
         (report_dir / "scores").mkdir(parents=True, exist_ok=True)
     print(
         f"{data.name}: {len(data.test_labels)} test images, {protocol.num_noise} noise images under attack, "
@@ -134,7 +126,7 @@ def _evaluate(paths):
     store = evaluation.Store(report_dir / "scores")
     evaluations = []
     try:
-        for found in evaluation.evaluate_all(models, data, protocol, store=store, progress=Progress()):
+        for found in evaluation.evaluate_all(models, data, protocol, store=store, progress=commands.TimedProgress()):
             evaluations.append(found)
             print(f"\n{found.numbers['name']}\n{found}\n", flush=True)
     except evaluation.NonFiniteLogitsError as error:
@@ -144,34 +136,6 @@ def _evaluate(paths):
     with commands.user_errors():
         report.write(results, arrays, {model.name: model.history for model in models}, report_dir)
     print(f"Report: {report_dir / 'report.html'} and report.md, results.json, results.csv beside it")
-
-
-class Progress:
-    """Writes to stderr what goes on and how long it may take still; one line on a terminal, else one per stage."""
-
-    def __init__(self):
-        self._began = time.monotonic()
-        self._work = None
-        self._is_terminal = sys.stderr.isatty()
-
-    def __call__(self, name, stage, done, remaining):
-        if self._work is None:
-            self._work = done + remaining
-        seconds = time.monotonic() - self._began
-        left = ""
-        if done > 0.02 * self._work:
-            left = f", about {_duration(seconds * remaining / done)} left"
-        text = f"{_duration(seconds)}  {name}: {stage}{left}"
-        print(
-            f"\r\033[K{text[:100]}" if self._is_terminal else text,
-            end="" if self._is_terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-def _duration(seconds):
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def _default_report_dir(paths):
@@ -192,68 +156,6 @@ def _name_apart(models):
     for number, model in enumerate(models, start=1):
         if names.count(model.name) > 1:
             model.name = f"{model.name} ({number})"
-
-
-def _data_settings(model):
-    from keras_acet import runs
-
-    extra = runs.RunDirectory(model.path).extra_flags()
-    return {"name": model.name, **extra, **model.flags}
-
-
-def _load_data(settings):
-    from keras_acet import datasets
-
-    first = settings[0] if settings else {}
-    for other in settings[1:]:
-        for flag in ("dataset", "image_size"):
-            if other.get(flag) != first.get(flag):
-                raise ValueError(
-                    f"the runs must be for the same data: {first['name']} has --{flag}={first.get(flag)}, "
-                    f"{other['name']} --{flag}={other.get(flag)}; evaluate them one by one"
-                )
-    size = FLAGS.image_size or (int(first["image_size"]) if "image_size" in first else None)
-    data = datasets.load(
-        FLAGS.dataset or first["dataset"],
-        data_dir=FLAGS.data_dir or first.get("data_dir"),
-        batch_size=1,
-        image_size=size,
-        download=False,
-        # What any of the runs kept out of training, none of them may be calibrated on otherwise.
-        calibration_fraction=min((float(run.get("calibration_fraction", 0)) for run in settings), default=0.0),
-    )
-    if FLAGS.ood:
-        data.ood = data.ood.joined(
-            datasets.ood_sets(
-                _split(FLAGS.ood),
-                data.image_shape,
-                data_dir=FLAGS.data_dir or first.get("data_dir"),
-                resize=FLAGS.resize,
-            )
-        )
-    return data
-
-
-def _protocol(settings):
-    from keras_acet import evaluation
-
-    radii = sorted({float(run["eval_epsilon"]) for run in settings if "eval_epsilon" in run})
-    if len(radii) > 1 and FLAGS.epsilon is None:
-        raise ValueError(f"the runs have different --eval_epsilon, {radii}; say with --epsilon at which to attack them")
-    protocol = evaluation.Protocol(epsilon=radii[0] if radii else 0.3, seed=FLAGS.seed)
-    if FLAGS.quick:
-        protocol = protocol.quick()
-    given = {
-        "epsilon": FLAGS.epsilon,
-        "larger_epsilon": FLAGS.larger_epsilon,
-        "ood_epsilon": FLAGS.ood_epsilon,
-        "num_images": FLAGS.num_images,
-        "num_noise": FLAGS.num_noise,
-        "num_adversarial": FLAGS.adversarial_samples,
-        "num_trials": FLAGS.num_trials,
-        "num_bootstrap": FLAGS.num_bootstrap,
-    }
-    return protocol.replace(**{name: value for name, value in given.items() if value is not None})
 
 
 if __name__ == "__main__":

@@ -20,12 +20,19 @@ setup(
         "keras_acet.attack",
         "keras_acet.datasets",
         "keras_acet.evaluation",
+        "keras_acet.export",
+        "keras_acet.export.clients",
         "keras_acet.networks",
         "keras_acet.report",
         "keras_acet.report.figures",
         "keras_acet.runs",
+        "keras_acet.theory",
     ],  # find_packages() would install tests as a top-level package
-    package_data={"keras_acet.report": ["templates/*"]},
+    package_dir={"keras_acet.export": "export", "keras_acet.export.clients": "export/clients"},
+    package_data={
+        "keras_acet.report": ["templates/*"],
+        "keras_acet.export": ["templates/*", "demo/*", "serving/*", "serving/*/*"],
+    },
     python_requires=">=3.11,<3.14",
     install_requires=[
         # These three are tested together; Keras changes what a custom train_step meets between minor versions.
@@ -42,15 +49,17 @@ setup(
         "pillow>=10",  # image folders and the sample photographs
         "jinja2>=3.1",  # the report's pages
         "matplotlib>=3.8",  # and its figures
+        # What an export writes and checks. These versions are tested together; tf2onnx is picky about the others.
+        "onnx>=1.20,<2",
+        "tf2onnx>=1.17.0,<1.18",
+        "onnxruntime>=1.24,<2",
+        "tensorflow-serving-api>=2.21.0,<2.22",  # the protos of warm-up requests; must match TensorFlow's minor version
     ],
     extras_require={
-        "onnx": ["onnxruntime>=1.20"],  # to evaluate ONNX files
         "test": [
             "pytest>=8",
             "ruff>=0.9",
             "build>=1.2",
-            "onnx>=1.16",
-            "onnxruntime>=1.20",
             "selenium>=4.20",  # opens the report in Chromium, where that is installed
         ],
     },

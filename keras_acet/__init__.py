@@ -19,6 +19,7 @@ from keras_acet import projections
 from keras_acet import published_weights
 from keras_acet import runs
 from keras_acet import schedules
+from keras_acet import serving
 from keras_acet import trainer
 from keras_acet.adversary import Adversary
 from keras_acet.adversary import PersistentAdversary
@@ -47,5 +48,6 @@ __all__ = [
     "published_weights",
     "runs",
     "schedules",
+    "serving",
     "trainer",
 ]

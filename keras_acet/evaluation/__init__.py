@@ -19,6 +19,7 @@ from keras_acet.evaluation.evaluate import results
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.scaling import alpha_scaling
 from keras_acet.evaluation.scores import NonFiniteLogitsError
+from keras_acet.evaluation.scores import Scores
 from keras_acet.evaluation.scores import evaluation_noise
 from keras_acet.evaluation.store import Store
 # isort: on
@@ -29,6 +30,7 @@ __all__ = [
     "Found",
     "NonFiniteLogitsError",
     "Protocol",
+    "Scores",
     "Store",
     "Trial",
     "alpha_scaling",

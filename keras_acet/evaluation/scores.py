@@ -1,6 +1,5 @@
 """What a network says to every set of images: the stages of an evaluation, each kept once it is done."""
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -16,6 +15,16 @@ from keras_acet.noise import PaperNoise, UniformNoise
 from keras_acet.version import __version__
 
 _NUM_SHOWN = 12
+# What the arrays of a stage depend on besides the images that are scored: numbers of the protocol, and suites.
+_ATTACKED_NOISE = ("epsilon", "num_noise"), ("suite",)
+_DEPENDS_ON = {
+    "worst-case noise": _ATTACKED_NOISE,
+    "transferred noise": _ATTACKED_NOISE,
+    "worst-case noise, larger": (("epsilon", "larger_epsilon", "num_noise"), ("suite", "short suite")),
+    "ood: worst-case": (("ood_epsilon", "num_adversarial"), ("short suite",)),
+    "adversarial samples": (("epsilon", "num_adversarial"), ()),
+    "alpha scaling": (("num_trials",), ()),
+}
 _NUM_ADVERSARIAL_STEPS = 80  # as published
 
 
@@ -67,26 +76,31 @@ class Scores:
         self.protocol = protocol
         self.suite = suite
         self._store = store
-        chosen = self._some(len(data.test_labels))
-        self.test_images = as_float(data.test_images[chosen])
-        self.test_labels = data.test_labels[chosen]
+        self.test_images = as_float(self.some(data.test_images))
+        self.test_labels = self.some(data.test_labels)
         self._noise = {}
         self._attacker = None
         self._made = {}
         self._digests = {}
-        suites = {"suite": suite(protocol.epsilon, seed=0), "short suite": attacks.short_suite(protocol.epsilon)}
+        suites = {
+            "suite": suite(protocol.epsilon, seed=0),
+            "short suite": [
+                *attacks.short_suite(protocol.ood_epsilon),
+                *attacks.short_suite(protocol.larger_epsilon or protocol.epsilon),
+            ],
+        }
         self._suites = {name: [_description(trial) for trial in trials] for name, trials in suites.items()}
 
     def key(self, stage, **more):
         """Returns all that the arrays of a stage depend on."""
-        numbers = dataclasses.asdict(self.protocol)
-        del numbers["num_bootstrap"]
+        kind = "ood: worst-case" if stage.startswith("ood: worst-case ") else stage.partition(":")[0]
+        numbers, suites = _DEPENDS_ON.get(kind, ((), ()))
         return {
             "stage": stage,
             "model": self.classifier.sha256,
             "data": self.data.fingerprint,
-            "protocol": numbers,
-            **self._suites,
+            "protocol": {name: getattr(self.protocol, name) for name in ("num_images", "seed", *numbers)},
+            **{name: self._suites[name] for name in suites},
             "version": __version__,
             **more,
         }
@@ -117,11 +131,12 @@ class Scores:
             self._digests[name] = images
         return {"images": self._digests[name]}
 
-    def _some(self, count):
-        """Indices of the images that are scored: all of them, unless the protocol says how many."""
+    def some(self, images):
+        """Returns the images, or labels, that are scored: all of them, unless the protocol says how many."""
+        count = len(images)
         if not self.protocol.num_images or count <= self.protocol.num_images:
-            return slice(None)
-        return np.sort(np.random.default_rng(self.protocol.seed).permutation(count)[: self.protocol.num_images])
+            return images
+        return images[np.sort(np.random.default_rng(self.protocol.seed).permutation(count)[: self.protocol.num_images])]
 
     def _logits(self, images):
         logits = self.classifier.logits(images)
@@ -144,27 +159,31 @@ class Scores:
 
         Of a model that was trained elsewhere nobody knows: None.
         """
-        images, labels = self.data.calibration_images, self.data.calibration_labels
-        is_held_out = len(labels) > 0
-        if not is_held_out:
-            count = min(5000, len(self.data.train_labels))
-            chosen = np.sort(np.random.default_rng(self.protocol.seed).permutation(len(self.data.train_labels))[:count])
-            images, labels = self.data.train_images[chosen], self.data.train_labels[chosen]
+        images, labels = self.calibration_images()
         logits = self._get("calibration", lambda: {"logits": self._logits(images)})["logits"]
         is_foreign = self.classifier.kind != "run" and self.classifier.path is not None
+        is_held_out = len(self.data.calibration_labels) > 0
         return {"logits": logits, "labels": labels, "is_held_out": None if is_foreign else is_held_out}
+
+    def calibration_images(self):
+        """The images and labels behind `calibration`: those kept out of training, else up to 5000 of training."""
+        if len(self.data.calibration_labels):
+            return self.data.calibration_images, self.data.calibration_labels
+        count = min(5000, len(self.data.train_labels))
+        chosen = np.sort(np.random.default_rng(self.protocol.seed).permutation(len(self.data.train_labels))[:count])
+        return self.data.train_images[chosen], self.data.train_labels[chosen]
 
     def ood(self, name):
         """Logits of an out-distribution set and its most confident images, or a `str` that says why there is none."""
         images = self.data.ood[name]
         if isinstance(images, str):
             return images
-        make = functools.partial(self._with_examples, images[self._some(len(images))])
+        make = functools.partial(self._with_examples, self.some(images))
         return self._get(f"ood: {name}", make, **self._digest(name))
 
     def noise(self):
         """Logits of as many noise images as there are test images, and the most confident ones."""
-        return self._get("noise", lambda: self._with_examples(self._noise_images(len(self.test_images))))
+        return self._get("noise", lambda: self._with_examples(self.noise_images()))
 
     def _with_examples(self, images):
         logits = self._logits(images)
@@ -172,7 +191,9 @@ class Scores:
         shown = np.argsort(-confidence, kind="stable")[:_NUM_SHOWN]
         return {"logits": logits, "images": images[shown], "shown": shown}
 
-    def _noise_images(self, count):
+    def noise_images(self, count=None):
+        """Noise images, as many as there are test images unless `count` says otherwise."""
+        count = count or len(self.test_images)
         if count not in self._noise:
             self._noise[count] = evaluation_noise(self.test_images, count, seed=self.protocol.seed)
         return self._noise[count]
@@ -187,8 +208,8 @@ class Scores:
                 self.suite(self.protocol.epsilon, seed=self.protocol.seed), on_trial=on_trial
             )
             return {
-                "noise": self._noise_images(self.protocol.num_noise),
-                "noise_logits": self._logits(self._noise_images(self.protocol.num_noise)),
+                "noise": self.noise_images(self.protocol.num_noise),
+                "noise_logits": self._logits(self.noise_images(self.protocol.num_noise)),
                 "first_logits": self._logits(found.points[0]),
                 "flat_share": self._noise_attacker().flat_share(),
                 **self._found(found),
@@ -235,7 +256,7 @@ class Scores:
         if self._attacker is None:
             self._attacker = attacks.Attacker(
                 self.classifier.network,
-                self._noise_images(self.protocol.num_noise),
+                self.noise_images(self.protocol.num_noise),
                 self.test_images,
                 seed=self.protocol.seed,
             )

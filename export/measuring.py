@@ -1,0 +1,188 @@
+"""What is measured before an export: temperature, thresholds, and what the deployable model says to every set."""
+
+import numpy as np
+
+from keras_acet import calibration, evaluation, metrics
+from keras_acet.serving import ServingModel
+
+# Thresholds are lowered by this, so that rounding in another runtime does not turn away the very image that set one.
+ROUNDING = 1e-6
+_NAMES = {"95": 0, "99": 1, "conformal": 2}  # the order of `calibration.thresholds`
+
+
+class Measurements:
+    """The sets that a classifier is measured on before it is exported, and the attacks that noise went through.
+
+    Args:
+        classifier: `classifiers.Classifier` of kind "run" or "keras".
+        data: `datasets.Data`.
+        protocol: `evaluation.Protocol` for these data; `epsilon`, `num_noise`, `num_images` and `seed` matter.
+        suite: Function `(epsilon, *, seed)` that returns the attacks on noise.
+        store: `evaluation.Store`. That of an evaluation of the same classifier spares the attacks.
+        progress: None, or a function of a text, told what goes on.
+
+    Attributes:
+        calibration: Dict of `calibration.calibrate`, with "is_held_out" beside.
+    """
+
+    def __init__(self, classifier, data, protocol, suite, store, progress=None):
+        self.classifier = classifier
+        self.data = data
+        self.protocol = protocol
+        self._tell = progress or (lambda text: None)
+        self._scores = evaluation.Scores(classifier, data, protocol, suite, store)
+        self._suite = suite
+        self._tell("temperature and thresholds")
+        self._held_out = self._scores.calibration()
+        self._sets = None
+        self.calibration = self.calibrated(self._held_out["logits"], self._scores.test()["logits"])
+
+    @property
+    def calibration_images(self):
+        """The images behind `calibration`, float32."""
+        return self._scores.calibration_images()[0]
+
+    def calibrated(self, held_out_logits, test_logits):
+        """Fits temperature and thresholds for logits at the calibration and test images, of a quantised network say.
+
+        Returns:
+            Dict of `calibration.calibrate`, or one with temperature 1 and no thresholds where there are fewer than two
+            images; "is_held_out" says whether training was kept from these images, None if nobody knows.
+        """
+        labels = self._held_out["labels"]
+        if len(labels) < 2:
+            raise ValueError(
+                f"A temperature and thresholds need at least 2 images of {self.data.name} besides the test set. "
+                f"Received: {len(labels)}."
+            )
+        numbers = calibration.calibrate(
+            held_out_logits, labels, test_logits, self._scores.test_labels, seed=self.protocol.seed
+        )
+        return {**numbers, "is_held_out": self._held_out["is_held_out"]}
+
+    def serving_model(self, calibrated, threshold, network=None):
+        """Returns the `ServingModel` with a temperature and a threshold.
+
+        Args:
+            calibrated: Dict of `calibrated`.
+            threshold: "95", "99" or "conformal", or a float.
+            network: What to serve instead of the classifier's own network.
+        """
+        value = served_thresholds(calibrated)[_NAMES[threshold]] if threshold in _NAMES else float(threshold)
+        return ServingModel(
+            network or self.classifier.network,
+            image_shape=self.data.image_shape,
+            num_classes=self.data.num_classes,
+            temperature=calibrated["temperature"],
+            threshold=value,
+        )
+
+    def sets(self):
+        """Returns the images of every set: list of dicts of "set", "kind", "radius", "note" and "images".
+
+        "images" is a list of arrays, one image each of which counts, the most confident; or a text that says why there
+        are none.
+        """
+        if self._sets is None:
+            self._sets = [self._set(f"{self.data.name} (test)", "test", [self._scores.test_images])]
+            for name, images in self.data.ood.items():
+                chosen = images if isinstance(images, str) else [self._scores.some(images)]
+                self._sets.append(self._set(name, "ood", chosen))
+            self._sets.append(self._set("noise", "noise", [self._scores.noise_images()]))
+            if self.classifier.is_differentiable:
+                self._sets.append(self._worst_case())
+        return self._sets
+
+    def _set(self, name, kind, images, radius=None, note=""):
+        return {"set": name, "kind": kind, "radius": radius, "note": note, "images": images}
+
+    def _worst_case(self):
+        radius = self.protocol.epsilon
+
+        def tell(detail="", share=0.0):
+            self._tell(f"worst-case noise: {detail} ({share:.0%})")
+
+        found = self._scores.attacked_noise(tell)
+        points = list(found["points"])  # the worst of each image, then what the attacks found
+        if self.calibration["temperature"] != 1:
+            points.append(self._attacked_after_temperature(found))
+        note = f"of {len(found['noise'])} noise images, the most confident of each ball of radius {radius:g}"
+        return self._set("worst-case noise", "worst_case_noise", points, radius, note)
+
+    def _attacked_after_temperature(self, found):
+        """What is most confident may change with the temperature: the strongest attack goes on from there."""
+        network, temperature = self.classifier.network, self.calibration["temperature"]
+        attacker = evaluation.Attacker(
+            lambda images: network(images, training=False) / temperature,
+            found["noise"],
+            self._scores.test_images,
+            seed=self.protocol.seed,
+        )
+        strongest = self._suite(self.protocol.epsilon, seed=self.protocol.seed)[-1:]
+        return attacker.run(strongest, known_points={"before the temperature": found["images"]}).images
+
+    def confidence_rows(self, model):
+        """Measures a model on all sets: mean confidence and share accepted.
+
+        Args:
+            model: `ServingModel`, or anything with its `predict`.
+
+        Returns:
+            List of dicts as under "confidence" in `metadata.json`.
+        """
+        return [self._row(model, found) for found in self.sets()]
+
+    def _row(self, model, found):
+        about = {name: found[name] for name in ("set", "kind", "radius", "note")}
+        if isinstance(found["images"], str):
+            return {**about, "n": 0, "mmc": None, "accepted": None, "note": found["images"]}
+        self._tell(f"confidence on {found['set']}")
+        confidence, accepted = served(model, found["images"])
+        return {
+            **about,
+            "n": len(confidence),
+            "mmc": float(confidence.mean(dtype=np.float64)),
+            "accepted": float(accepted.mean()),
+        }
+
+    def threshold_rows(self, calibrated, rows_model):
+        """Returns the thresholds as served, with what they accept by the model's own outputs."""
+        sets = {found["kind"]: found for found in self.sets()}
+        test = served(rows_model, sets["test"]["images"])[0]
+        noise = served(rows_model, sets["worst_case_noise"]["images"])[0] if "worst_case_noise" in sets else None
+        rows = []
+        for row, value in zip(calibrated["thresholds"], served_thresholds(calibrated), strict=True):
+            guarantee = row["guarantee"]
+            if not calibrated["is_held_out"]:
+                was = "may have been" if calibrated["is_held_out"] is None else "was"
+                guarantee = f"None: the network {was} trained on these {row['num_images']:,} images."
+            rows.append(
+                {
+                    "name": row["name"],
+                    "threshold": value,
+                    "num_images": row["num_images"],
+                    "accepted_test": float((test >= np.float32(value)).mean()),
+                    "accepted_worst_noise": None if noise is None else float((noise >= np.float32(value)).mean()),
+                    "guarantee": guarantee,
+                }
+            )
+        return rows
+
+    def test_error(self, model):
+        """Share of test images that a model labels otherwise."""
+        return metrics.share(
+            int((model.predict(self._scores.test_images)["label"] != self._scores.test_labels).sum()),
+            len(self._scores.test_labels),
+        )
+
+
+def served(model, candidates):
+    """Returns confidence and decision where a model is most confident: per image, over several arrays of candidates."""
+    outputs = [model.predict(images) for images in candidates]
+    confidence = np.max([output["confidence"] for output in outputs], axis=0)
+    return confidence, np.any([output["accepted"] for output in outputs], axis=0)
+
+
+def served_thresholds(calibrated):
+    """Returns the three thresholds as floats that float32 holds, lowered by `ROUNDING`, at least 0."""
+    return [max(float(np.float32(row["threshold"] - ROUNDING)), 0.0) for row in calibrated["thresholds"]]

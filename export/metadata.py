@@ -1,0 +1,133 @@
+"""`metadata.json`: what an exported model is, what was measured on it, and what that does and does not promise.
+
+Schema, version 1. Confidences and shares are in [0, 1], radii in pixel units.
+
+* "schema_version": 1; "name"; "created", UTC, ISO 8601; "method": "plain", "ceda", "acet" or null.
+* "data": "name", "fingerprint", "num_classes", "class_names" (texts, in the order of the labels), "num_test".
+* "input": "shape", "dtype", "low" and "high" (the box), "box_tolerance" (see `serving.ServingModel`), "resize" (whether
+  encoded images of another size are resized, else refused).
+* "temperature"; "threshold": "name" ("95", "99", "conformal" or "given") and "value", the one that decides by default.
+* "thresholds": list of "name", "threshold", "num_images" (behind it), "accepted_test" and "accepted_worst_noise"
+  (shares; null if not measured), "guarantee" (a sentence). A threshold applies to the confidence after the temperature.
+* "calibration": "num_images", "is_held_out" (whether training was kept from them; null if not known), "before" and
+  "after" the temperature, on the test set: "ece", "ece_equal_mass", "nll", "brier".
+* "test_error": "value", "low", "high" (95 % interval).
+* "confidence": list of "set", "kind" ("test", "ood", "noise", "worst_case_noise"), "radius" (of the attack, or null),
+  "n", "mmc" (mean confidence) and "accepted" (share; both null for n = 0), "note". Measured on the outputs of the model
+  as it is exported, after the temperature.
+* "epsilon": radius of the attacks; "flags": of the training run, or null; "seed"; "network_sha256"; "versions".
+* "notes": texts, what the numbers promise and what they do not.
+* "variants": name ("int8") -> "file", and what differs: "temperature", "threshold", "thresholds", "calibration",
+  "test_error", "confidence".
+* "artifacts": file -> SHA-256. Only in the file beside the artifacts: none of them can hold its own digest.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import platform
+import time
+
+from keras_acet.serving import BOX_TOLERANCE
+
+SCHEMA_VERSION = 1
+_PACKAGES = ("keras_acet", "tensorflow", "keras", "numpy", "onnx", "tf2onnx", "onnxruntime")
+
+
+def build(name, measurements, model, calibrated, *, threshold, resize):
+    """Measures a model and returns its metadata, without variants and artifacts.
+
+    Args:
+        name: What the exported model is called.
+        measurements: `measuring.Measurements`.
+        model: `ServingModel`.
+        calibrated: Dict of `Measurements.calibrated` behind it.
+        threshold: "95", "99", "conformal" or a float.
+        resize: See `savedmodel.write_savedmodel`.
+    """
+    classifier, data = measurements.classifier, measurements.data
+    flags = classifier.flags
+    numbers = measured(measurements, model, calibrated, threshold=threshold)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": name,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+        "method": (flags or {}).get("method"),
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "num_classes": data.num_classes,
+            "class_names": [str(name) for name in data.class_names],
+            "num_test": len(data.test_labels),
+        },
+        "input": {
+            "shape": list(data.image_shape),
+            "dtype": "float32",
+            "low": 0.0,
+            "high": 1.0,
+            "box_tolerance": BOX_TOLERANCE,
+            "resize": resize,
+        },
+        **numbers,
+        "epsilon": measurements.protocol.epsilon,
+        "flags": flags,
+        "seed": int(flags["seed"]) if flags and "seed" in flags else None,
+        "network_sha256": classifier.sha256,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "notes": _notes(measurements, calibrated, numbers),
+        "variants": {},
+    }
+
+
+def measured(measurements, model, calibrated, *, threshold):
+    """The part of the metadata that is measured on one model, a variant of the network say."""
+    named = isinstance(threshold, str)
+    return {
+        "temperature": model.temperature,
+        "threshold": {"name": threshold if named else "given", "value": model.threshold},
+        "thresholds": measurements.threshold_rows(calibrated, model),
+        "calibration": {name: calibrated[name] for name in ("num_images", "is_held_out", "before", "after")},
+        "test_error": measurements.test_error(model),
+        "confidence": measurements.confidence_rows(model),
+    }
+
+
+def digests(directory):
+    """SHA-256 of every file in a directory, by its path in there."""
+    found = {}
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        with path.open("rb") as stream:
+            found[path.relative_to(directory).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
+def _versions():
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _notes(measurements, calibrated, numbers):
+    data, epsilon = measurements.data, measurements.protocol.epsilon
+    notes = [
+        f"An image with a pixel outside [0, 1], beyond rounding, or not finite, is refused with confidence "
+        f"1/{data.num_classes}; its label means nothing. That holds for every input, by construction of the graph.",
+        f"Inside [0, 1] nothing is proven. Confidences under attack are the largest that were found within epsilon "
+        f"{epsilon:g}; a stronger attack may find more.",
+        f"Temperature and thresholds describe images like those of {data.name}; they promise nothing under a shift of "
+        "the images, and nothing about images from elsewhere.",
+    ]
+    if not calibrated["is_held_out"]:
+        known = (
+            "were part of the training" if calibrated["is_held_out"] is False else "may have been part of the training"
+        )
+        notes.append(
+            f"The {calibrated['num_images']:,} images behind temperature and thresholds {known}: both are optimistic."
+        )
+    if calibrated["temperature"] == 1:
+        notes.append("The temperature is 1: the calibration images set none.")
+    if not any(row["kind"] == "worst_case_noise" for row in numbers["confidence"]):
+        notes.append("The network gives no gradients, so nothing was attacked.")
+    return notes

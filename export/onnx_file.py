@@ -1,0 +1,268 @@
+"""The ONNX file: the network as tf2onnx converts it, between a guard and a decision written in ONNX itself."""
+
+import logging
+import pathlib
+import tempfile
+
+import numpy as np
+
+from keras_acet.serving import BOX_TOLERANCE, LARGEST_LOGITS, OUTPUTS
+
+OPSET = 18  # the highest one of tf2onnx
+_BATCH = "batch"
+_PUBLIC = ("images", "threshold", *OUTPUTS)
+
+
+class UnsupportedOpError(ValueError):
+    """A network with an operation that ONNX lacks."""
+
+
+def convert_network(network, image_shape):
+    """Converts a network, images -> logits, by tf2onnx.
+
+    Args:
+        network: `keras.Model`.
+        image_shape: Tuple such as `(28, 28, 1)`.
+
+    Returns:
+        `onnx.ModelProto` with input "images" and output "logits", float32, of a dynamic batch size "batch".
+
+    Raises:
+        UnsupportedOpError: If ONNX lacks an operation of the network; it is named.
+    """
+    import onnx
+    import tensorflow as tf
+    import tf2onnx
+
+    signature = [tf.TensorSpec((None, *image_shape), tf.float32, name="images")]
+
+    @tf.function
+    def logits(images):
+        return {"logits": tf.cast(network(images, training=False), tf.float32)}
+
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # it logs what it cannot convert, and writes a file nevertheless
+    try:
+        proto, _ = tf2onnx.convert.from_function(logits, input_signature=signature, opset=OPSET)
+    finally:
+        logger.setLevel(level)
+    missing = sorted({node.op_type for node in proto.graph.node if not onnx.defs.has(node.op_type, node.domain)})
+    if missing:
+        raise UnsupportedOpError(
+            f"The network must be made of operations that ONNX has. Received: {', '.join(missing)}, which tf2onnx "
+            "cannot convert. Export a SavedModel alone, or put other layers in their place."
+        )
+    names = [tensor.name for tensor in (*proto.graph.input, *proto.graph.output)]
+    if names != ["images", "logits"]:
+        raise UnsupportedOpError(
+            f"The network must be a function of its images alone. Received: inputs and outputs {names}; a tensor that "
+            "is not a weight of the model may be captured."
+        )
+    return _with_constant_shapes(proto)
+
+
+def _with_constant_shapes(proto):
+    """Replaces shapes that are computed anew for every batch by `(-1, ...)` where all but the first size is known.
+
+    Keras' Flatten becomes seven nodes that work out the size of the batch; -1 leaves that to the Reshape.
+    """
+    import onnx
+
+    if any(attribute.HasField("g") for node in proto.graph.node for attribute in node.attribute):
+        return proto  # a loop or a branch may use what looks unused
+    inferred = onnx.shape_inference.infer_shapes(proto)
+    sizes = {}
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        sizes[value.name] = [size.dim_value or None for size in value.type.tensor_type.shape.dim]
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Reshape" and node.input[1] not in constants:
+            first, *others = sizes.get(node.output[0]) or [None, None]
+            if first is None and None not in others:
+                shape = onnx.numpy_helper.from_array(np.array([-1, *others]), f"{node.output[0]}/constant_shape")
+                proto.graph.initializer.append(shape)
+                node.input[1] = shape.name
+    return _without_unused_nodes(proto)
+
+
+def _without_unused_nodes(proto):
+    nodes, needed = [], {tensor.name for tensor in proto.graph.output}
+    for node in reversed(proto.graph.node):  # in topological order
+        if needed & set(node.output):
+            nodes.append(node)
+            needed |= {name for name in node.input if name}
+    del proto.graph.node[:]
+    proto.graph.node.extend(reversed(nodes))
+    return proto
+
+
+def quantize(network_proto, images):
+    """Quantises a converted network to 8-bit integers: static, QDQ, per channel, ranges from calibration images.
+
+    Args:
+        network_proto: `onnx.ModelProto` from `convert_network`.
+        images: float32 array `(n, *image_shape)` of training images.
+
+    Returns:
+        `onnx.ModelProto` with the same input and output.
+    """
+    import onnx
+    from onnxruntime import quantization
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, prepared, target = (pathlib.Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "int8"))
+        onnx.save(network_proto, source)
+        quantization.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            prepared,
+            target,
+            _Reader(images),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,  # without VNNI, products of 8-bit pairs overflow 16 bits
+        )
+        return onnx.load(target)
+
+
+class _Reader:
+    """The calibration images, as ONNX Runtime asks for them."""
+
+    def __init__(self, images, batch_size=64):
+        self._batches = (images[i : i + batch_size] for i in range(0, len(images), batch_size))
+
+    def get_next(self):
+        batch = next(self._batches, None)
+        return None if batch is None else {"images": np.ascontiguousarray(batch, np.float32)}
+
+
+def wrap(network_proto, model, *, metadata=None):
+    """Puts the guard before a converted network, and temperature and decision behind it.
+
+    The operations are those of `serving.ServingModel`, one ONNX node each: as tf2onnx writes them they cost ONNX
+    Runtime several times as much (two nodes instead of Clip, six instead of Where).
+
+    Args:
+        network_proto: `onnx.ModelProto` from `convert_network` or `quantize`.
+        model: `serving.ServingModel` with shape, temperature and threshold.
+        metadata: None or text, for `metadata_props["metadata"]`.
+
+    Returns:
+        `onnx.ModelProto`. Inputs: "images", and "threshold", a scalar that may be left out. Outputs: those of
+        `ServingModel`. It has passed `onnx.checker` in full.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    proto = onnx.ModelProto()
+    proto.CopyFrom(network_proto)
+    graph = proto.graph
+    for node in graph.node:
+        renamed = {"images": _own("images_in_box"), "logits": _own("network_logits")}
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    del graph.value_info[:]
+    constants = {
+        "low": np.float32(0),
+        "high": np.float32(1),
+        "pixel_axes": np.arange(1, len(model.image_shape) + 1),
+        "class_axis": np.array([1]),
+        "box_tolerance": np.float32(BOX_TOLERANCE),
+        "largest_logits": np.float32(LARGEST_LOGITS),
+        "temperature": np.float32(model.temperature),
+        "threshold": np.float32(model.threshold),
+    }
+    guard = [
+        ("Clip", ["images", "low", "high"], "images_in_box", {}),
+        ("Sub", ["images", "images_in_box"], "differences", {}),
+        ("ReduceL1", ["differences", "pixel_axes"], "excess", {"keepdims": 0}),
+        ("LessOrEqual", ["excess", "box_tolerance"], "in_box", {}),
+    ]
+    decision = [
+        ("ReduceL1", ["network_logits", "class_axis"], "size_of_logits", {"keepdims": 0}),
+        ("LessOrEqual", ["size_of_logits", "largest_logits"], "finite", {}),
+        ("And", ["in_box", "finite"], "usable", {}),
+        ("Unsqueeze", ["usable", "class_axis"], "usable_rows", {}),
+        ("Where", ["usable_rows", "network_logits", "low"], "logits", {}),
+        ("Div", ["logits", "temperature"], "scaled_logits", {}),
+        ("Softmax", ["scaled_logits"], "probabilities", {"axis": 1}),
+        ("ReduceMax", ["probabilities", "class_axis"], "confidence", {"keepdims": 0}),
+        ("ArgMax", ["logits"], "label", {"axis": 1, "keepdims": 0}),
+        ("GreaterOrEqual", ["confidence", "threshold"], "confident", {}),
+        ("And", ["usable", "confident"], "accepted", {}),
+    ]
+    first, last = ([_node(*description) for description in nodes] for nodes in (guard, decision))
+    nodes = [*first, *graph.node, *last]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(v), _own(n)) for n, v in constants.items())
+    inputs = {
+        "images": (TensorProto.FLOAT, [_BATCH, *model.image_shape]),
+        "threshold": (TensorProto.FLOAT, []),  # with a value among the initializers: it may be left out
+    }
+    outputs = {
+        "label": (TensorProto.INT64, [_BATCH]),
+        "confidence": (TensorProto.FLOAT, [_BATCH]),
+        "probabilities": (TensorProto.FLOAT, [_BATCH, model.num_classes]),
+        "logits": (TensorProto.FLOAT, [_BATCH, model.num_classes]),
+        "accepted": (TensorProto.BOOL, [_BATCH]),
+    }
+    del graph.input[:], graph.output[:]
+    graph.input.extend(helper.make_tensor_value_info(name, *what) for name, what in inputs.items())
+    graph.output.extend(helper.make_tensor_value_info(name, *what) for name, what in outputs.items())
+    if metadata is not None:
+        set_metadata(proto, metadata)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def set_metadata(proto, text):
+    """Sets `metadata_props["metadata"]`, and nothing else there."""
+    import onnx
+
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {"metadata": text})
+
+
+class Predictor:
+    """A wrapped ONNX model in ONNX Runtime, with the `predict` of `serving.ServingModel`.
+
+    Args:
+        proto: `onnx.ModelProto` from `wrap`.
+        model: `ServingModel` it was wrapped for.
+    """
+
+    def __init__(self, proto, model):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # it warns of an input that may be left out
+        self._session = onnxruntime.InferenceSession(
+            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self.image_shape = model.image_shape
+        self.num_classes = model.num_classes
+        self.temperature = model.temperature
+        self.threshold = model.threshold
+
+    def predict(self, images, batch_size=256):
+        """Computes the outputs of all images, float or uint8, in batches; a dict of arrays."""
+        images = np.asarray(images)
+        scale = np.float32(255 if images.dtype == np.uint8 else 1)
+        batches = [images[i : i + batch_size] for i in range(0, max(len(images), 1), batch_size)]
+        found = [self._session.run(list(OUTPUTS), {"images": batch.astype(np.float32) / scale}) for batch in batches]
+        return {name: np.concatenate(arrays) for name, arrays in zip(OUTPUTS, zip(*found, strict=True), strict=True)}
+
+
+def _node(op, inputs, output, attributes):
+    import onnx
+
+    names = [_own(name) for name in inputs]
+    return onnx.helper.make_node(op, names, [_own(output)], name=_own(f"{output}/{op}"), **attributes)
+
+
+def _own(name):
+    """A name that no tensor of the network has."""
+    return name if name in _PUBLIC else f"serving/{name}"

@@ -1,0 +1,103 @@
+"""The SavedModel: signatures for TensorFlow Serving around a `serving.ServingModel`."""
+
+import tensorflow as tf
+
+
+def write_savedmodel(model, directory, *, metadata, metadata_path, resize=False):
+    """Writes a `serving.ServingModel` as a SavedModel.
+
+    Signatures; each but the last has the outputs of `ServingModel`, for any number of images, none included:
+
+    * "serving_default": "images", float32 `(batch, *image_shape)`.
+    * "serving_threshold": "images" and "threshold", float32 `(batch,)` or `(1,)`. It has a batch dimension because
+      TensorFlow Serving batches requests along the first one of every input.
+    * "serving_uint8": "images", uint8, for data of rank 3.
+    * "serving_bytes": "image_bytes", string `(batch,)`, PNG or JPEG, for data of shape `(height, width, 1 or 3)`. What
+      cannot be decoded, or has another size while `resize` is false, is refused in its row, as the guard refuses.
+    * "metadata": no input; "json", and as tensors "temperature", "threshold" and "class_names".
+
+    The module that is saved tracks the network's variables, not the Keras model: so they are stored once, and a C++
+    server finds them.
+
+    Args:
+        model: `ServingModel` of a `keras.Model`.
+        directory: Where to write.
+        metadata: Dict as in `metadata.json`.
+        metadata_path: File with the same as JSON, which becomes an asset.
+        resize: Whether decoded images of another size are resized: bilinear, antialiased, without keeping the aspect.
+    """
+    module = tf.Module()
+    module.variables_of_network = [variable.value for variable in model.network.variables]
+    module.metadata_file = tf.saved_model.Asset(str(metadata_path))
+    shape = model.image_shape
+    images = tf.TensorSpec((None, *shape), tf.float32, name="images")
+    threshold = tf.TensorSpec((None,), tf.float32, name="threshold")
+    signatures = {
+        "serving_default": tf.function(lambda images: model(images), [images]),
+        "serving_threshold": tf.function(
+            lambda images, threshold: model(images, threshold=threshold), [images, threshold]
+        ),
+        "metadata": tf.function(lambda: _constants(model, metadata), []),
+    }
+    if len(shape) == 3:
+        levels = tf.TensorSpec((None, *shape), tf.uint8, name="images")
+        signatures["serving_uint8"] = tf.function(lambda images: model(_to_pixels(images)), [levels])
+    if takes_bytes(shape):
+        encoded = tf.TensorSpec((None,), tf.string, name="image_bytes")
+        signatures["serving_bytes"] = tf.function(
+            lambda image_bytes: model(decode(image_bytes, shape, resize=resize)), [encoded]
+        )
+    signatures = {name: function.get_concrete_function() for name, function in signatures.items()}
+    module.signature_functions = list(signatures.values())
+    tf.saved_model.save(module, str(directory), signatures=signatures)
+
+
+def takes_bytes(image_shape):
+    """Whether encoded images can be decoded to this shape."""
+    return len(image_shape) == 3 and image_shape[-1] in (1, 3)
+
+
+def decode(image_bytes, image_shape, *, resize):
+    """Decodes a batch of PNG or JPEG files to float32 images in [0, 1]; what cannot be decoded becomes NaN.
+
+    Args:
+        image_bytes: string tensor `(batch,)`.
+        image_shape: `(height, width, channels)`, channels 1 or 3; colours become gray, and the reverse, as needed.
+        resize: Whether another size is resized; if not, it counts as what cannot be decoded.
+
+    Returns:
+        float32 tensor `(batch, *image_shape)`.
+    """
+    count = tf.size(image_bytes, out_type=tf.int64)
+
+    def read(index, encoded):
+        image = tf.io.decode_image(encoded, channels=image_shape[-1], expand_animations=False)
+        if resize:
+            image = tf.image.resize(tf.cast(image, tf.float32), image_shape[:2], antialias=True)
+            return index, tf.clip_by_value(image / 255.0, 0.0, 1.0)
+        with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(image), image_shape)]):
+            return index, _to_pixels(tf.ensure_shape(image, image_shape))
+
+    # An op that fails would fail the batch; a data set can pass over the elements that fail. The last element, of no
+    # image, is there because a batch of none cannot be fetched.
+    files = tf.data.Dataset.zip(tf.data.Dataset.range(count), tf.data.Dataset.from_tensor_slices(image_bytes))
+    images = files.map(read).ignore_errors()
+    images = images.concatenate(tf.data.Dataset.from_tensors((count, tf.zeros(image_shape))))
+    indices, images = images.batch(count + 1).get_single_element()
+    decoded = tf.tensor_scatter_nd_update(tf.fill((count + 1, *image_shape), float("nan")), indices[:, None], images)
+    return decoded[:-1]
+
+
+def _to_pixels(images):
+    return tf.cast(images, tf.float32) / 255.0
+
+
+def _constants(model, metadata):
+    import json
+
+    return {
+        "json": tf.constant(json.dumps(metadata)),
+        "temperature": tf.constant(model.temperature),
+        "threshold": tf.constant(model.threshold),
+        "class_names": tf.constant(metadata["data"]["class_names"]),
+    }
