@@ -242,4 +242,5 @@ def _fail(error):
 
 
 def _program():
-    return pathlib.Path(sys.argv[0]).name
+    path = pathlib.Path(sys.argv[0])
+    return path.parent.name if path.name == "__main__.py" else path.name

@@ -36,7 +36,7 @@ def convert_network(network, image_shape):
 
     signature = [tf.TensorSpec((None, *image_shape), tf.float32, name="images")]
 
-    @tf.function
+    @tf.function(input_signature=signature)
     def logits(images):
         return {"logits": tf.cast(network(images, training=False), tf.float32)}
 
@@ -47,6 +47,7 @@ def convert_network(network, image_shape):
         proto, _ = tf2onnx.convert.from_function(logits, input_signature=signature, opset=OPSET)
     finally:
         logger.setLevel(level)
+    _embed_captured(proto, logits.get_concrete_function())
     missing = sorted({node.op_type for node in proto.graph.node if not onnx.defs.has(node.op_type, node.domain)})
     if missing:
         raise UnsupportedOpError(
@@ -56,10 +57,22 @@ def convert_network(network, image_shape):
     names = [tensor.name for tensor in (*proto.graph.input, *proto.graph.output)]
     if names != ["images", "logits"]:
         raise UnsupportedOpError(
-            f"The network must be a function of its images alone. Received: inputs and outputs {names}; a tensor that "
-            "is not a weight of the model may be captured."
+            f"The network must be a function of its images alone. Received: inputs and outputs {names}."
         )
     return _with_constant_shapes(proto)
+
+
+def _embed_captured(proto, concrete):
+    """Makes constants of the tensors that the function captured besides its variables; tf2onnx leaves them as inputs."""
+    import onnx
+
+    captured = {}
+    for tensor, value in zip(concrete.inputs[-len(concrete.captured_inputs) :], concrete.captured_inputs, strict=False):
+        if value.dtype.name != "resource":
+            captured[tensor.name] = value.numpy()
+    for tensor in [tensor for tensor in proto.graph.input if tensor.name in captured]:
+        proto.graph.input.remove(tensor)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(captured[tensor.name], tensor.name))
 
 
 def _with_constant_shapes(proto):

@@ -50,12 +50,12 @@ def cases(model, sets, *, resize=False):
         resize: Whether encoded images of another size are resized.
 
     Returns:
-        List of `Case`: test images at batch sizes 0, 1, 7, 64 and 256; noise; all of the worst case; guard cases among
+        List of `Case`: test images at batch sizes 0, 1, 7, 64 and up to 256; noise; all of the worst case; guard cases among
         good images; for images also 8-bit and encoded ones, with two files that cannot be decoded.
     """
     images = {found["kind"]: found["images"] for found in sets if not isinstance(found["images"], str)}
     test = np.asarray(images["test"][0][:256], np.float32)
-    batches = {f"test images, batch of {size}": test[:size] for size in (0, 1, 7, 64, 256) if size <= len(test)}
+    batches = {f"test images, batch of {size}": test[:size] for size in (0, 1, 7, 64, len(test)) if size <= len(test)}
     batches["noise"] = images["noise"][0][:64]
     if "worst_case_noise" in images:
         candidates = images["worst_case_noise"]

@@ -1,4 +1,4 @@
-"""A process that has TensorFlow loaded and runs `train.py` and `evaluate.py` in children of its own.
+"""A process that has TensorFlow loaded and runs `train.py`, `evaluate.py` and the export in children of its own.
 
 Every child is a command line of its own: arguments, working directory, stdout, stderr, exit code. Only the seconds in
 which TensorFlow loads are shared. Reads one JSON request per line, answers with one JSON line.
@@ -39,9 +39,11 @@ def run(script, arguments, cwd, stdout, stderr):
         for path, descriptor in ((os.devnull, 0), (stdout, 1), (stderr, 2)):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), descriptor)
         os.chdir(cwd)
-        script = str(ROOT / script)
-        sys.argv = [script, *arguments]
-        runpy.run_path(script, run_name="__main__")
+        sys.argv = [str(ROOT / script), *arguments]
+        if script.endswith(".py"):
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        else:
+            runpy.run_module(script, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -81,6 +81,12 @@ def evaluate(start_script):
 
 
 @pytest.fixture
+def start_export(start_script):
+    """Function that starts `python -m keras_acet.export` with arguments in a directory and returns a `Command`."""
+    return lambda arguments, cwd: start_script("keras_acet.export", arguments, cwd)
+
+
+@pytest.fixture
 def train(start_train):
     """Function that runs `train.py` to its end: `train(arguments, cwd)` has `code`, `stdout`, `stderr`."""
     return lambda arguments, cwd: start_train(arguments, cwd).wait()

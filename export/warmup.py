@@ -1,0 +1,31 @@
+"""Warm-up requests, which TensorFlow Serving replays before it serves a version."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def write_warmup_requests(path, model_name, requests):
+    """Writes the file `assets.extra/tf_serving_warmup_requests` of a SavedModel.
+
+    It is a TFRecord of `PredictionLog`. Without it the first request of each signature waits for what TensorFlow does
+    lazily, and a request that the model cannot answer is found by a user; with it, by the server while it loads.
+
+    Args:
+        path: Where to write; the directory must exist.
+        model_name: What the server calls the model.
+        requests: Dict signature name -> `(inputs, output_filter)`: a dict input name -> array, and None, or a list of
+            the outputs to ask for. A server that batches asks for the latter where a signature has no inputs, or where
+            one input has no batch dimension.
+    """
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, (inputs, output_filter) in requests.items():
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name = model_name
+            request.model_spec.signature_name = signature
+            for name, array in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(np.asarray(array)))
+            request.output_filter.extend(output_filter or ())
+            writer.write(log.SerializeToString())
