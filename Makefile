@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py --dataset=digits --method=acet --overwrite
+	$(BIN)/python -m export --run_dir=runs/digits-acet
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
@@ -25,7 +26,8 @@ check: lint
 	$(BIN)/python -m build --wheel
 	$(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/pip install --quiet "$$(echo dist/*.whl)[test]"
-	mkdir $(VENV)-check && cp -r tests recipes train.py evaluate.py commands.py README.md pyproject.toml $(VENV)-check  # all but the package
+	mkdir $(VENV)-check  # all but the package
+	cp -r tests recipes train.py evaluate.py commands.py README.md pyproject.toml $(VENV)-check
 	cd $(VENV)-check && ../$(VENV)-wheel/bin/python -c \
 		"import keras_acet; assert 'site-packages' in keras_acet.__file__, keras_acet.__file__"
 	cd $(VENV)-check && ../$(VENV)-wheel/bin/pytest --import-mode=importlib -p no:cacheprovider tests --pyargs keras_acet
