@@ -173,7 +173,7 @@ def _write_model(source, target):
 
 
 def _is_demo(directory):
-    return all((directory / name).is_file() for name in _PAGE)
+    return all((directory / name).is_file() for name in (*_PAGE, "model.browser.onnx"))
 
 
 def _put(folder, directory, old):

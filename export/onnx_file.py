@@ -6,6 +6,7 @@ import tempfile
 
 import numpy as np
 
+from keras_acet._prediction import in_batches
 from keras_acet.serving import BOX_TOLERANCE, LARGEST_LOGITS, OUTPUTS
 
 OPSET = 18  # the highest one of tf2onnx
@@ -63,7 +64,7 @@ def convert_network(network, image_shape):
 
 
 def _embed_captured(proto, concrete):
-    """Makes constants of the tensors that the function captured besides its variables; tf2onnx leaves them as inputs."""
+    """Makes constants of the tensors that the function captured besides its variables; tf2onnx makes inputs of them."""
     import onnx
 
     captured = {}
@@ -260,13 +261,12 @@ class Predictor:
         self.temperature = model.temperature
         self.threshold = model.threshold
 
-    def predict(self, images, batch_size=256):
+    def predict(self, images):
         """Computes the outputs of all images, float or uint8, in batches; a dict of arrays."""
-        images = np.asarray(images)
-        scale = np.float32(255 if images.dtype == np.uint8 else 1)
-        batches = [images[i : i + batch_size] for i in range(0, max(len(images), 1), batch_size)]
-        found = [self._session.run(list(OUTPUTS), {"images": batch.astype(np.float32) / scale}) for batch in batches]
-        return {name: np.concatenate(arrays) for name, arrays in zip(OUTPUTS, zip(*found, strict=True), strict=True)}
+        return in_batches(self._run, np.asarray(images))
+
+    def _run(self, images):
+        return dict(zip(OUTPUTS, self._session.run(list(OUTPUTS), {"images": images.numpy()}), strict=True))
 
 
 def _node(op, inputs, output, attributes):

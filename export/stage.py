@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_acet import evaluation
+from keras_acet._prediction import as_float
 
 from . import metadata, model_card, onnx_file, savedmodel, verification
 from .measuring import Measurements
@@ -109,8 +110,7 @@ def _check_arguments(classifier, name, formats, quantize, threshold):
 
 def _quantized(proto, measurements, threshold):
     """The metadata of the quantised network, with a temperature and thresholds of its own, and its ONNX model."""
-    images = np.asarray(measurements.data.train_images[:_NUM_QUANTIZATION_IMAGES])
-    images = images.astype(np.float32) / (255 if images.dtype == np.uint8 else 1)
+    images = as_float(measurements.data.train_images[:_NUM_QUANTIZATION_IMAGES])
     network = onnx_file.quantize(proto, images)  # training images, as ranges should not depend on test images
     uncalibrated = measurements.serving_model(_NOT_CALIBRATED, 0.0)
     plain = onnx_file.Predictor(onnx_file.wrap(network, uncalibrated), uncalibrated)

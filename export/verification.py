@@ -10,6 +10,7 @@ import tempfile
 
 import numpy as np
 
+from keras_acet._prediction import as_float
 from keras_acet.serving import OUTPUTS
 
 from .savedmodel import takes_bytes
@@ -50,11 +51,11 @@ def cases(model, sets, *, resize=False):
         resize: Whether encoded images of another size are resized.
 
     Returns:
-        List of `Case`: test images at batch sizes 0, 1, 7, 64 and up to 256; noise; all of the worst case; guard cases among
-        good images; for images also 8-bit and encoded ones, with two files that cannot be decoded.
+        List of `Case`: test images at batch sizes 0, 1, 7, 64 and up to 256; noise; all of the worst case; guard cases
+        among good images; for images also 8-bit and encoded ones, with two files that cannot be decoded.
     """
     images = {found["kind"]: found["images"] for found in sets if not isinstance(found["images"], str)}
-    test = np.asarray(images["test"][0][:256], np.float32)
+    test = as_float(images["test"][0][:256])
     batches = {f"test images, batch of {size}": test[:size] for size in (0, 1, 7, 64, len(test)) if size <= len(test)}
     batches["noise"] = images["noise"][0][:64]
     if "worst_case_noise" in images:

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_acet._prediction import in_batches, logits_of, traced
 from keras_acet.runs import RunDirectory
 from keras_acet.trainer import ACETModel
 
-_BATCH_SIZE = 256
 _NUM_CHECKED = 256
 _SUM_TOLERANCE = 1e-3
 _KINDS = "a run directory, a .keras file, a SavedModel directory or an .onnx file"
@@ -70,17 +70,10 @@ class Classifier:
         Returns:
             float32 array of shape `(n, num_classes)`.
         """
-        scale = np.float32(255 if images.dtype == np.uint8 else 1)
-        predict = self._predict(images.shape[1:])
-        batches = (images[i : i + _BATCH_SIZE] for i in range(0, len(images), _BATCH_SIZE))
-        return np.concatenate([predict(tf.constant(batch.astype(np.float32) / scale)).numpy() for batch in batches])
-
-    def _predict(self, shape):
+        shape = images.shape[1:]
         if shape not in self._traced:
-            options = {"training": False} if isinstance(self.network, keras.Model) else {}
-            predict = tf.function(lambda images: tf.cast(self.network(images, **options), tf.float32))
-            self._traced[shape] = predict.get_concrete_function(tf.TensorSpec((None, *shape), tf.float32))
-        return self._traced[shape]
+            self._traced[shape] = traced(lambda x: logits_of(self.network, x), images)
+        return in_batches(self._traced[shape], images)
 
 
 def load(path):

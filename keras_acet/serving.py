@@ -1,13 +1,13 @@
 """The deployable classifier: guard, network, temperature, decision, with named outputs."""
 
-import keras
 import numpy as np
 import tensorflow as tf
+
+from keras_acet._prediction import in_batches, logits_of, traced
 
 OUTPUTS = ("label", "confidence", "probabilities", "logits", "accepted")
 BOX_TOLERANCE = 1e-3
 LARGEST_LOGITS = 1e30  # their sum of sizes; divided by any temperature from 1e-3 on it is still finite
-_BATCH_SIZE = 256
 
 
 class ServingModel:
@@ -84,8 +84,7 @@ class ServingModel:
         inside_box = tf.clip_by_value(images, 0.0, 1.0)
         # A sum, because NaN goes through it everywhere; a maximum may lose it.
         excess = tf.reduce_sum(tf.abs(images - inside_box), axis=list(range(1, images.shape.rank)))
-        options = {"training": False} if isinstance(self.network, keras.Model) else {}
-        logits = tf.cast(self.network(inside_box, **options), tf.float32)
+        logits = logits_of(self.network, inside_box)
         usable = (excess <= BOX_TOLERANCE) & (tf.reduce_sum(tf.abs(logits), axis=1) <= LARGEST_LOGITS)
         logits = tf.where(usable[:, None], logits, 0.0)
         probabilities = tf.nn.softmax(logits / temperature)
@@ -108,11 +107,7 @@ class ServingModel:
         Returns:
             dict of arrays, as a call gives it.
         """
-        if self._traced is None:
-            signature = tf.TensorSpec((None, *self.image_shape), tf.float32)
-            self._traced = tf.function(self).get_concrete_function(signature)
         images = np.asarray(images)
-        scale = np.float32(255 if images.dtype == np.uint8 else 1)
-        batches = [images[i : i + _BATCH_SIZE] for i in range(0, max(len(images), 1), _BATCH_SIZE)]
-        outputs = [self._traced(tf.constant(batch.astype(np.float32) / scale)) for batch in batches]
-        return {name: np.concatenate([batch[name].numpy() for batch in outputs]) for name in OUTPUTS}
+        if self._traced is None:
+            self._traced = traced(self, images)
+        return in_batches(self._traced, images)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_acet import attack, datasets, evaluation
 from keras_acet.classifiers import Classifier
-from keras_acet.evaluation.prediction import as_float, confidence_of
+from keras_acet._prediction import as_float, confidence_of
 
 
 def linear_network(weight=4.0, bias=0.0):

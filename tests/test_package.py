@@ -14,6 +14,7 @@ PACKAGE = Path(keras_acet.__file__).parent
 LEVELS = {
     "_shared": -1,
     "_backend": 0,
+    "_prediction": 1,
     "attack_mode": 0,
     "losses": 0,
     "metrics": 0,

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_acet._prediction import in_batches, logits_of, traced
 from keras_acet.attack import PGD, AutoPGD, LinearDecay, LinfAttack, Objective
 from keras_acet.attack_mode import PRECISIONS, attack_mode
-from keras_acet.evaluation.prediction import in_batches, logits_of, traced
 from keras_acet.losses import log_max_confidence, logit_gap
 from keras_acet.projections import project_linf
 

@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_acet import calibration, metrics
+from keras_acet._prediction import confidence_of
 from keras_acet.classifiers import Classifier, check
 from keras_acet.evaluation import attacks, maps, scaling
-from keras_acet.evaluation.prediction import confidence_of
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.scores import Scores
 from keras_acet.evaluation.store import Store
@@ -332,6 +332,10 @@ def _measure(scores, made, seconds):
     numbers["calibration"] = _calibrate(made["calibration"], test_logits, scores.test_labels, worst, protocol)
     if len(data.image_shape) == 1 and data.image_shape[0] == 2:
         arrays |= maps.confidence_maps(classifier, data)
+        try:
+            arrays |= maps.region_maps(classifier.network)
+        except (TypeError, ValueError):
+            left_out.append("linear regions: they are known of ReLU networks made of Keras' own layers only")
     about = {
         "name": classifier.name,
         "path": None if classifier.path is None else str(classifier.path),

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import tensorflow as tf
 
+from keras_acet._prediction import as_float, confidence_of, in_batches, logits_of, traced
 from keras_acet.attack import PGD, Objective
 from keras_acet.attack_mode import attack_mode
 from keras_acet.evaluation import attacks, scaling
-from keras_acet.evaluation.prediction import as_float, confidence_of, in_batches, logits_of, traced
 from keras_acet.noise import PaperNoise, UniformNoise
 from keras_acet.version import __version__
 
@@ -334,6 +334,7 @@ def _climb_cross_entropy(network, attack, images, labels):
 
         return attack.maximize(Objective(cross_entropy), images).images
 
+    labels = labels.astype(np.float32)  # as everything that goes in batches
     return in_batches(traced(maximize, images, labels), images, labels)
 
 

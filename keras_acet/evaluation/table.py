@@ -1,7 +1,7 @@
 """From scores to rows: what is measured on each set, against the test set."""
 
 from keras_acet import metrics
-from keras_acet.evaluation.prediction import confidence_of
+from keras_acet._prediction import confidence_of
 
 _NOT_MEASURED = {"value": None, "low": None, "high": None}
 
