@@ -82,8 +82,8 @@ def export(
                 tell("int8: quantising")
                 about["variants"]["int8"], quantized = _quantized(proto, measurements, threshold)
             _write(folder, about, model, proto, quantized, formats=formats, resize=resize, tell=tell, sets=measurements)
-        except tf.errors.OpError as error:  # a full disk, as TensorFlow tells it
-            raise OSError(f"{directory}: {error.message}") from error
+        except (OSError, tf.errors.OpError) as error:  # a full disk, as Python and as TensorFlow tell it
+            raise OSError(f"{directory} cannot be written: {getattr(error, 'message', error)}") from error
         number = version or next_version(directory)
     return directory / str(number)
 

@@ -50,14 +50,21 @@ def new_version(directory, version=None):
     """
     directory = pathlib.Path(directory)
     check_version(directory, version)
+    missing = [parent for parent in directory.parents if not parent.exists()]
     directory.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(directory.parent)
-    with _locked_folder(directory.parent) as folder:
-        yield folder
-        _sync_tree(folder)
-        directory.mkdir(exist_ok=True)
-        _rename(folder, directory, version)
-        _sync(directory)
+    try:
+        with _locked_folder(directory.parent) as folder:
+            yield folder
+            _sync_tree(folder)
+            directory.mkdir(exist_ok=True)
+            _rename(folder, directory, version)
+            _sync(directory)
+    except BaseException:
+        with contextlib.suppress(OSError):  # one that holds something is left
+            for parent in missing:
+                parent.rmdir()
+        raise
 
 
 def _rename(folder, directory, version):

@@ -56,7 +56,7 @@ def test_a_version_that_appears_meanwhile(tmp_path):
 def test_a_failure_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="no"), versions.new_version(tmp_path / "export" / "name"):
         raise RuntimeError("no")
-    assert os.listdir(tmp_path / "export") == []
+    assert os.listdir(tmp_path) == []
 
 
 def test_leftovers_of_the_killed_go_and_those_of_the_living_stay(tmp_path):
