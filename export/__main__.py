@@ -107,6 +107,8 @@ def _export(path, threshold):
         settings = [commands.data_settings(classifier)] if classifier.kind == "run" else []
         data = commands.load_data(settings)
         classifiers.check(classifier, data)
+        if FLAGS.demo:
+            _check_demo(data)
         protocol = commands.protocol(
             settings, epsilon=FLAGS.epsilon, num_noise=FLAGS.num_noise, num_images=FLAGS.num_images
         )
@@ -136,6 +138,16 @@ def _export(path, threshold):
         print(f"export: error: {' '.join(str(error).split())}; nothing was exported", file=sys.stderr)
         sys.exit(1)
     _tell(version, page)
+
+
+def _check_demo(data):
+    from . import demo
+
+    if "onnx" not in FLAGS.formats:
+        raise commands.UserError("--demo needs the ONNX file; add onnx to --formats")
+    if len(data.image_shape) != 3:
+        raise commands.UserError(f"--demo is for images; those of {data.name} have shape {data.image_shape}")
+    demo.fetch_runtime()  # npm, or what it needs, may be missing
 
 
 def _write_demo(version, directory, data):
