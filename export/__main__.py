@@ -145,7 +145,7 @@ def _check_demo(data):
 
     if "onnx" not in FLAGS.formats:
         raise commands.UserError("--demo needs the ONNX file; add onnx to --formats")
-    if len(data.image_shape) != 3:
+    if len(data.image_shape) != 3 or data.image_shape[-1] not in (1, 3):
         raise commands.UserError(f"--demo is for images; those of {data.name} have shape {data.image_shape}")
     demo.fetch_runtime()  # npm, or what it needs, may be missing
 

@@ -46,8 +46,11 @@ class Measurements:
         """Fits temperature and thresholds for logits at the calibration and test images, of a quantised network say.
 
         Returns:
-            Dict of `calibration.calibrate`, or one with temperature 1 and no thresholds where there are fewer than two
-            images; "is_held_out" says whether training was kept from these images, None if nobody knows.
+            Dict of `calibration.calibrate`; "is_held_out" beside says whether training was kept from these images, None
+            if nobody knows.
+
+        Raises:
+            ValueError: If there are fewer than two calibration images.
         """
         labels = self._held_out["labels"]
         if len(labels) < 2:
@@ -121,35 +124,31 @@ class Measurements:
         strongest = self._suite(self.protocol.epsilon, seed=self.protocol.seed)[-1:]
         return attacker.run(strongest, known_points={"before the temperature": found["images"]}).images
 
-    def confidence_rows(self, model):
-        """Measures a model on all sets: mean confidence and share accepted.
+    def outputs(self, model):
+        """Runs a model on all sets, each image where the model is most confident.
 
         Args:
             model: `ServingModel`, or anything with its `predict`.
 
         Returns:
-            List of dicts as under "confidence" in `metadata.json`.
+            List of `sets` with "confidence", "accepted" and "label", arrays, in the place of "images"; a set that is
+            missing keeps its text.
         """
-        return [self._row(model, found) for found in self.sets()]
+        found = []
+        for about in self.sets():
+            if not isinstance(about["images"], str):
+                self._tell(f"confidence on {about['set']}")
+                candidates = [model.predict(images) for images in about["images"]]
+                about = {name: value for name, value in about.items() if name != "images"}
+                about["confidence"] = np.max([outputs["confidence"] for outputs in candidates], axis=0)
+                about["accepted"] = np.any([outputs["accepted"] for outputs in candidates], axis=0)
+                about["label"] = candidates[0]["label"]
+            found.append(about)
+        return found
 
-    def _row(self, model, found):
-        about = {name: found[name] for name in ("set", "kind", "radius", "note")}
-        if isinstance(found["images"], str):
-            return {**about, "n": 0, "mmc": None, "accepted": None, "note": found["images"]}
-        self._tell(f"confidence on {found['set']}")
-        confidence, accepted = served(model, found["images"])
-        return {
-            **about,
-            "n": len(confidence),
-            "mmc": float(confidence.mean(dtype=np.float64)),
-            "accepted": float(accepted.mean()),
-        }
-
-    def threshold_rows(self, calibrated, rows_model):
-        """Returns the thresholds as served, with what they accept by the model's own outputs."""
-        sets = {found["kind"]: found for found in self.sets()}
-        test = served(rows_model, sets["test"]["images"])[0]
-        noise = served(rows_model, sets["worst_case_noise"]["images"])[0] if "worst_case_noise" in sets else None
+    def threshold_rows(self, calibrated, outputs):
+        """Returns the thresholds as served, with what they accept by a model's own `outputs`."""
+        confidence = {found["kind"]: found.get("confidence") for found in outputs}
         rows = []
         for row, value in zip(calibrated["thresholds"], served_thresholds(calibrated), strict=True):
             guarantee = row["guarantee"]
@@ -161,26 +160,35 @@ class Measurements:
                     "name": row["name"],
                     "threshold": value,
                     "num_images": row["num_images"],
-                    "accepted_test": float((test >= np.float32(value)).mean()),
-                    "accepted_worst_noise": None if noise is None else float((noise >= np.float32(value)).mean()),
+                    "accepted_test": _share_reaching(confidence["test"], value),
+                    "accepted_worst_noise": _share_reaching(confidence.get("worst_case_noise"), value),
                     "guarantee": guarantee,
                 }
             )
         return rows
 
-    def test_error(self, model):
-        """Share of test images that a model labels otherwise."""
-        return metrics.share(
-            int((model.predict(self._scores.test_images)["label"] != self._scores.test_labels).sum()),
-            len(self._scores.test_labels),
-        )
+    def test_error(self, outputs):
+        """Share of test images that a model labels otherwise, by its `outputs`."""
+        labels = next(found["label"] for found in outputs if found["kind"] == "test")
+        return metrics.share(int((labels != self._scores.test_labels).sum()), len(labels))
 
 
-def served(model, candidates):
-    """Returns confidence and decision where a model is most confident: per image, over several arrays of candidates."""
-    outputs = [model.predict(images) for images in candidates]
-    confidence = np.max([output["confidence"] for output in outputs], axis=0)
-    return confidence, np.any([output["accepted"] for output in outputs], axis=0)
+def confidence_rows(outputs):
+    """Returns a row per set, as under "confidence" in `metadata.json`, from `Measurements.outputs`."""
+    rows = []
+    for found in outputs:
+        row = {name: found[name] for name in ("set", "kind", "radius", "note")}
+        if "images" in found:  # a text, why there are none
+            rows.append({**row, "n": 0, "mmc": None, "accepted": None, "note": found["images"]})
+            continue
+        confidence, accepted = found["confidence"], found["accepted"]
+        mmc = float(confidence.mean(dtype=np.float64))
+        rows.append({**row, "n": len(confidence), "mmc": mmc, "accepted": float(accepted.mean())})
+    return rows
+
+
+def _share_reaching(confidence, threshold):
+    return None if confidence is None else float((confidence >= np.float32(threshold)).mean())
 
 
 def served_thresholds(calibrated):

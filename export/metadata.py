@@ -30,6 +30,8 @@ import time
 
 from keras_acet.serving import BOX_TOLERANCE
 
+from .measuring import confidence_rows
+
 SCHEMA_VERSION = 1
 _PACKAGES = ("keras_acet", "tensorflow", "keras", "numpy", "onnx", "tf2onnx", "onnxruntime")
 
@@ -81,14 +83,15 @@ def build(name, measurements, model, calibrated, *, threshold, resize):
 
 def measured(measurements, model, calibrated, *, threshold):
     """The part of the metadata that is measured on one model, a variant of the network say."""
+    outputs = measurements.outputs(model)
     named = isinstance(threshold, str)
     return {
         "temperature": model.temperature,
         "threshold": {"name": threshold if named else "given", "value": model.threshold},
-        "thresholds": measurements.threshold_rows(calibrated, model),
+        "thresholds": measurements.threshold_rows(calibrated, outputs),
         "calibration": {name: calibrated[name] for name in ("num_images", "is_held_out", "before", "after")},
-        "test_error": measurements.test_error(model),
-        "confidence": measurements.confidence_rows(model),
+        "test_error": measurements.test_error(outputs),
+        "confidence": confidence_rows(outputs),
     }
 
 
