@@ -60,7 +60,8 @@ setup(
             "pytest>=8",
             "ruff>=0.9",
             "build>=1.2",
-            "selenium>=4.20",  # opens the report in Chromium, where that is installed
+            "selenium>=4.20",  # opens the report and the demo page in Chromium, where that is installed
+            "pyyaml>=6",  # reads the serving manifests
         ],
     },
 )

@@ -160,6 +160,8 @@ def _write_demo(version, directory, data):
 def _tell(version, page):
     import json
 
+    from . import savedmodel
+
     metadata = json.loads((version / "metadata.json").read_text(encoding="utf-8"))
     rows = metadata["confidence"]
     width = max(len(row["set"]) for row in rows)
@@ -172,10 +174,12 @@ def _tell(version, page):
     if (version / "saved_model.pb").exists():
         print(
             "Serve the SavedModel:  docker run -p 8500:8500 -p 8501:8501 "
-            f"-v {folder.resolve()}:/models/{name}:ro -e MODEL_NAME={name} tensorflow/serving"
+            f"-v {folder.resolve()}:/models/{name}:ro -e MODEL_NAME={name} tensorflow/serving:2.21.0"
         )
-        print(f"Ask it:                python -m export.clients rest --model {name} IMAGE.png")
-    if (version / "model.onnx").exists():
+        if savedmodel.takes_bytes(metadata["input"]["shape"]):
+            about = version / "metadata.json"
+            print(f"Ask it:                python -m export.clients rest --model {name} --metadata {about} IMAGE.png")
+    if (version / "model.onnx").exists() and len(metadata["input"]["shape"]) == 3:
         print(f"Ask the ONNX file:     python -m export.clients onnx --model {version / 'model.onnx'} IMAGE.png")
     if page:
         print(f"Try it in a browser:   python -m http.server --directory {page}")

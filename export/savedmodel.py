@@ -9,8 +9,9 @@ def write_savedmodel(model, directory, *, metadata, metadata_path, resize=False)
     Signatures; each but the last has the outputs of `ServingModel`, for any number of images, none included:
 
     * "serving_default": "images", float32 `(batch, *image_shape)`.
-    * "serving_threshold": "images" and "threshold", float32 `(batch,)` or `(1,)`. It has a batch dimension because
-      TensorFlow Serving batches requests along the first one of every input.
+    * "serving_threshold": "images" and "threshold", float32 `(batch,)`, or `(1,)` for all. It has a batch dimension
+      because TensorFlow Serving, where it batches requests, joins all inputs along the first one; then it must be
+      `(batch,)`.
     * "serving_uint8": "images", uint8, for data of rank 3.
     * "serving_bytes": "image_bytes", string `(batch,)`, PNG or JPEG, for data of shape `(height, width, 1 or 3)`. What
       cannot be decoded, or has another size while `resize` is false, is refused in its row, as the guard refuses.

@@ -13,9 +13,8 @@ def write_warmup_requests(path, model_name, requests):
     Args:
         path: Where to write; the directory must exist.
         model_name: What the server calls the model.
-        requests: Dict signature name -> `(inputs, output_filter)`: a dict input name -> array, and None, or a list of
-            the outputs to ask for. A server that batches asks for the latter where a signature has no inputs, or where
-            one input has no batch dimension.
+        requests: Dict signature name -> `(inputs, output_filter)`: a dict input name -> array, and None for all the
+            outputs, or a list of those to ask for, on which a server that batches insists where there are no inputs.
     """
     from tensorflow_serving.apis import prediction_log_pb2
 

@@ -1,0 +1,100 @@
+"""Asks an exported model for label, confidence and decision of image files.
+
+python -m export.clients rest --model digits-acet 7.png 8.png
+python -m export.clients grpc --model digits-acet --version canary 7.png
+python -m export.clients onnx --model runs/digits-acet/export/digits-acet/1/model.onnx --threshold 0.9 7.png
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+from .. import commands
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise commands.UserError(f"{message}; see python -m export.clients --help")
+
+
+def main(argv=None):
+    """Runs the command line and returns its exit code: 2 if an image could not be read, or nothing could be asked."""
+    try:
+        arguments = _parser().parse_args(argv)
+        client = arguments.connect(arguments)
+        readable = [_classify(client, path) for path in arguments.images]
+    except commands.UserError as error:
+        _complain(error)
+        return 2
+    return 0 if all(readable) else 2
+
+
+def _parser():
+    parser = _Parser(
+        prog="python -m export.clients", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for kind, connect, text, port in (
+        ("rest", _rest, "TensorFlow Serving over REST", 8501),
+        ("grpc", _grpc, "TensorFlow Serving over gRPC", 8500),
+        ("onnx", _onnx, "ONNX Runtime, without a server", None),
+    ):
+        one = kinds.add_parser(kind, help=text, description=text)
+        one.set_defaults(connect=connect)
+        if port:
+            one.add_argument("--server", default=f"localhost:{port}", help="default: %(default)s")
+            one.add_argument("--model", required=True, help="what the server calls the model")
+            one.add_argument("--version", help="a number or a label, such as canary (default: the latest)")
+        else:
+            one.add_argument("--model", required=True, help="the ONNX file")
+        if kind == "rest":
+            one.add_argument("--metadata", help="metadata.json of the model, for the names of the classes")
+        one.add_argument("--threshold", type=float, help="confidence from which to accept (default: the model's own)")
+        one.add_argument("images", nargs="+", metavar="IMAGE", help="PNG or JPEG file")
+    return parser
+
+
+def _rest(arguments):
+    from .over_rest import RestClient
+
+    about = None
+    if arguments.metadata:
+        try:
+            about = json.loads(pathlib.Path(arguments.metadata).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise commands.UserError(f"--metadata={arguments.metadata} cannot be read: {error}") from error
+    return RestClient(
+        arguments.server, arguments.model, version=arguments.version, threshold=arguments.threshold, about=about
+    )
+
+
+def _grpc(arguments):
+    from .over_grpc import GrpcClient
+
+    return GrpcClient(arguments.server, arguments.model, version=arguments.version, threshold=arguments.threshold)
+
+
+def _onnx(arguments):
+    from .with_onnxruntime import OnnxModel
+
+    return OnnxModel(arguments.model, threshold=arguments.threshold)
+
+
+def _classify(client, path):
+    try:
+        answer = client.classify(pathlib.Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        _complain(f"{path}: {getattr(error, 'strerror', None) or error}")
+        return False
+    decision = "accepted" if answer["accepted"] else "not accepted"
+    print(f"{path}: {answer['label']}  confidence {answer['confidence']:.4f}  {decision}", flush=True)
+    return True
+
+
+def _complain(error):
+    print(f"clients: error: {' '.join(str(error).split())}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Asks TensorFlow Serving over gRPC; needs grpcio and tensorflow-serving-api, which imports TensorFlow."""
+
+import json
+
+from .. import commands
+from . import images
+
+_SECONDS = 30
+
+
+class GrpcClient:
+    """A model behind TensorFlow Serving's gRPC API.
+
+    Args:
+        server: "host:port".
+        model: What the server calls the model.
+        version: None for the latest version; a number or a label, such as "2" or "canary".
+        threshold: None for the model's own, or a float, which goes to the server with each image, decoded here.
+    """
+
+    def __init__(self, server, model, *, version=None, threshold=None):
+        with commands.quiet_start():
+            import grpc
+            from tensorflow_serving.apis import prediction_service_pb2_grpc
+        self._server, self._model, self._version, self._threshold = server, model, version, threshold
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server))
+        # A server that batches takes a request without inputs if it does not ask for all outputs of the signature.
+        self._about = json.loads(self._predict("metadata", {}, outputs=["json"])["json"].item())
+
+    def classify(self, content):
+        """Classifies a PNG or JPEG file.
+
+        Args:
+            content: bytes of the file.
+
+        Returns:
+            dict: "label", the class' name; "confidence"; "accepted".
+
+        Raises:
+            UserError: If no server answers, or with an error.
+            ValueError: If the file cannot be decoded, where that happens here.
+        """
+        if self._threshold is None:
+            answer = self._predict("serving_bytes", {"image_bytes": [content]})
+        else:  # the threshold has as many rows as the images: a server that batches insists
+            inputs = {"images": images.decode(content, self._about), "threshold": [self._threshold]}
+            answer = self._predict("serving_threshold", inputs)
+        return {
+            "label": self._about["data"]["class_names"][answer["label"].item()],
+            "confidence": answer["confidence"].item(),
+            "accepted": answer["accepted"].item(),
+        }
+
+    def _predict(self, signature, inputs, outputs=()):
+        import grpc
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest(output_filter=outputs)
+        request.model_spec.name = self._model
+        request.model_spec.signature_name = signature
+        if self._version and self._version.isdecimal():
+            request.model_spec.version.value = int(self._version)
+        elif self._version:
+            request.model_spec.version_label = self._version
+        for name, value in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+        try:
+            response = self._stub.Predict(request, timeout=_SECONDS)
+        except grpc.RpcError as error:
+            raise commands.UserError(self._reason(error.code(), error.details())) from error
+        return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+
+    def _reason(self, code, details):
+        if code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNIMPLEMENTED"):
+            return f"no TensorFlow Serving answers at {self._server}: {details}; name another place with --server"
+        return f"{self._model} at {self._server} answers {code.name}: {details}"

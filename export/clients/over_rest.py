@@ -1,0 +1,68 @@
+"""Asks TensorFlow Serving over REST; needs nothing but Python."""
+
+import base64
+import http.client
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from .. import commands
+
+_SECONDS = 30
+
+
+class RestClient:
+    """A model behind TensorFlow Serving's REST API.
+
+    Args:
+        server: "host:port", or a URL such as "https://example.com/serving".
+        model: What the server calls the model.
+        version: None for the latest version; a number or a label, such as "2" or "canary".
+        threshold: None for the model's own, or a float. Applied here: JSON has no signature for files and a threshold.
+        about: None or a dict as in `metadata.json`, for the names of the classes. REST cannot ask for it: the server
+            refuses a signature without inputs there.
+    """
+
+    def __init__(self, server, model, *, version=None, threshold=None, about=None):
+        self._server = (server if "://" in server else f"http://{server}").rstrip("/")
+        kind = "versions" if version and version.isdecimal() else "labels"
+        suffix = f"/{kind}/{urllib.parse.quote(version, safe='')}" if version else ""
+        self._url = f"{self._server}/v1/models/{urllib.parse.quote(model, safe='')}{suffix}:predict"
+        self._threshold = threshold
+        self._names = about["data"]["class_names"] if about else None
+
+    def classify(self, content):
+        """Classifies a PNG or JPEG file; what cannot be decoded is not accepted.
+
+        Args:
+            content: bytes of the file.
+
+        Returns:
+            dict: "label", the class' name, or its number where names are not known; "confidence"; "accepted".
+
+        Raises:
+            UserError: If no server answers, or with an error.
+        """
+        instance = {"image_bytes": {"b64": base64.b64encode(content).decode()}}
+        answer = self._predict({"signature_name": "serving_bytes", "instances": [instance]})[0]
+        accepted = answer["accepted"]
+        if self._threshold is not None:  # what the guard refused has logits 0
+            accepted = any(answer["logits"]) and answer["confidence"] >= self._threshold
+        label = self._names[answer["label"]] if self._names else str(answer["label"])
+        return {"label": label, "confidence": answer["confidence"], "accepted": accepted}
+
+    def _predict(self, body):
+        headers = {"Content-Type": "application/json"}
+        try:
+            request = urllib.request.Request(self._url, json.dumps(body).encode(), headers)
+            with urllib.request.urlopen(request, timeout=_SECONDS) as response:
+                return json.load(response)["predictions"]
+        except urllib.error.HTTPError as error:
+            text = error.read().decode(errors="replace")
+            raise commands.UserError(f"{self._url} answers {error.code}: {text or error.reason}") from error
+        except (OSError, ValueError, LookupError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise commands.UserError(
+                f"no TensorFlow Serving answers at {self._server}: {reason}; name another place with --server"
+            ) from error

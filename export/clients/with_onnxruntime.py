@@ -1,0 +1,56 @@
+"""Runs the ONNX file itself; needs onnxruntime and pillow, neither a server nor TensorFlow."""
+
+import json
+
+import numpy as np
+
+from .. import commands
+from . import images
+
+
+class OnnxModel:
+    """An exported ONNX file in ONNX Runtime.
+
+    Args:
+        path: The file, `model.onnx` or `model.int8.onnx`.
+        threshold: None for the model's own, or a float.
+
+    Raises:
+        UserError: If it is not such a file.
+    """
+
+    def __init__(self, path, *, threshold=None):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # it warns of an input that may be left out
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no base class of their own
+            raise commands.UserError(f"{path} cannot be loaded: {error}") from error
+        properties = self._session.get_modelmeta().custom_metadata_map
+        if "metadata" not in properties:
+            raise commands.UserError(f"{path} is not a file of python -m export: it holds no metadata")
+        self._about = json.loads(properties["metadata"])
+        self._more = {} if threshold is None else {"threshold": np.array(threshold, np.float32)}
+
+    def classify(self, content):
+        """Classifies a PNG or JPEG file.
+
+        Args:
+            content: bytes of the file.
+
+        Returns:
+            dict: "label", the class' name; "confidence"; "accepted".
+
+        Raises:
+            UserError: If the model does not take images.
+            ValueError: If the file cannot be decoded, or has another size.
+        """
+        inputs = {"images": images.decode(content, self._about), **self._more}
+        label, confidence, accepted = self._session.run(["label", "confidence", "accepted"], inputs)
+        return {
+            "label": self._about["data"]["class_names"][label.item()],
+            "confidence": confidence.item(),
+            "accepted": accepted.item(),
+        }
