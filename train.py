@@ -79,6 +79,8 @@ _BY_DATASET = {
         "step_size": 0.02,
     },
 }
+# On top of that, for networks that need something else.
+_BY_NETWORK = {"rbf": {"optimizer": "adam", "learning_rate": 1e-2}}
 # The user's own data: the paper's recipe, with the noise by the shape of an image.
 _OWN_DATA = {"augmentation": "none", "noise": None, "calibration_fraction": 0.1}
 _NOT_SETTINGS = ("run_dir", "overwrite", "data_dir", "download")
@@ -127,7 +129,7 @@ flags.DEFINE_boolean(
 flags.DEFINE_string(
     "network",
     None,
-    f"lenet, resnet20, mlp, or a model of keras.applications such as MobileNetV2{_BY}.",
+    f"lenet, resnet20, mlp, rbf, or a model of keras.applications such as MobileNetV2{_BY}.",
 )
 flags.DEFINE_integer("epochs", None, f"Number of epochs{_BY}.", lower_bound=1)
 flags.DEFINE_integer(
@@ -306,7 +308,7 @@ def _train(settings, run_dir):
         import keras
         import tensorflow as tf
 
-        from keras_acet import datasets, evaluation, networks, runs, schedules, trainer
+        from keras_acet import datasets, evaluation, networks, runs, schedules, trainer, version
 
         if settings["deterministic"]:
             # TensorFlow's own switch does not cover the order in which gradients of several paths are summed on the
@@ -398,6 +400,7 @@ def _train(settings, run_dir):
             epsilon=settings["eval_epsilon"],
             larger_epsilon=0.0,
             num_noise=settings["num_noise"],
+            num_bounded=0,
             num_adversarial=0,
             num_trials=0,
             num_bootstrap=100,
@@ -412,7 +415,7 @@ def _train(settings, run_dir):
             "last_epoch": progress.history[-1],
             "training_seconds": round(progress.seconds, 1),
             "data_fingerprint": data.fingerprint,
-            "versions": _versions(),
+            "versions": version.installed_versions(),
         }
     )
     print(f"\n{table}\n\nRun directory: {run_dir}")
@@ -499,7 +502,7 @@ def _settings():
     """All flags that decide what the run computes, with those left open set to the data set's."""
     dataset = FLAGS.dataset
     defaults = _OWN_DATA if dataset.startswith(("folder:", "npz:")) else _BY_DATASET.get(dataset, {})
-    defaults = {**_PAPER, "steps_per_epoch": 0, **defaults}
+    defaults = {**_PAPER, "steps_per_epoch": 0, **defaults, **_BY_NETWORK.get((FLAGS.network or "").lower(), {})}
     settings = {}
     for name in _OURS:
         if name not in _NOT_SETTINGS:
@@ -562,17 +565,6 @@ def _seeds(seed):
             strict=True,
         )
     )
-
-
-def _versions():
-    import platform
-
-    import keras
-    import numpy
-    import tensorflow
-
-    modules = {module.__name__: module.__version__ for module in (keras, numpy, tensorflow)}
-    return {"python": platform.python_version(), **modules}
 
 
 if __name__ == "__main__":

@@ -22,18 +22,15 @@ Schema, version 1. Confidences and shares are in [0, 1], radii in pixel units.
 * "artifacts": file -> SHA-256. Only in the file beside the artifacts: none of them can hold its own digest.
 """
 
-import contextlib
 import hashlib
-import importlib.metadata
-import platform
 import time
 
 from keras_acet.serving import BOX_TOLERANCE
+from keras_acet.version import installed_versions
 
 from .measuring import confidence_rows
 
 SCHEMA_VERSION = 1
-_PACKAGES = ("keras_acet", "tensorflow", "keras", "numpy", "onnx", "tf2onnx", "onnxruntime")
 
 
 def build(name, measurements, model, calibrated, *, threshold, resize):
@@ -75,7 +72,7 @@ def build(name, measurements, model, calibrated, *, threshold, resize):
         "flags": flags,
         "seed": int(flags["seed"]) if flags and "seed" in flags else None,
         "network_sha256": classifier.sha256,
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": installed_versions(),
         "notes": _notes(measurements, calibrated, numbers),
         "variants": {},
     }
@@ -101,14 +98,6 @@ def digests(directory):
     for path in sorted(path for path in directory.rglob("*") if path.is_file()):
         with path.open("rb") as stream:
             found[path.relative_to(directory).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return found
-
-
-def _versions():
-    found = {}
-    for name in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
     return found
 
 

@@ -1,3 +1,18 @@
-"""The one place of the version."""
+"""The one place of the version, and of those of the packages that results depend on."""
+
+import contextlib
+import importlib.metadata
+import platform
 
 __version__ = "0.1.0"
+
+_PACKAGES = ("keras_acet", "keras", "numpy", "tensorflow", "onnx", "onnxruntime", "tf2onnx")
+
+
+def installed_versions():
+    """Returns a dict from "python" and each package that is installed to its version."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from keras_acet import attack, datasets, evaluation
-from keras_acet.classifiers import Classifier
 from keras_acet._prediction import as_float, confidence_of
+from keras_acet.classifiers import Classifier
 
 
 def linear_network(weight=4.0, bias=0.0):
@@ -35,7 +35,8 @@ def data_of(images, labels, ood=None, **arguments):
 
 
 def small(**numbers):
-    defaults = {"num_noise": 16, "num_adversarial": 0, "num_trials": 0, "num_bootstrap": 20, "larger_epsilon": 0.0}
+    defaults = {"num_noise": 16, "num_bounded": 0, "num_adversarial": 0, "num_trials": 0, "num_bootstrap": 20}
+    defaults |= {"larger_epsilon": 0.0}
     return evaluation.Protocol(**(defaults | numbers))
 
 
@@ -395,3 +396,68 @@ def test_radii_by_the_data():
     assert protocol.num_noise == 3
     assert evaluation.Protocol(epsilon=0.9).for_data(gray).larger_epsilon == 1.0
     assert evaluation.Protocol(epsilon=1.0).for_data(gray).larger_epsilon == 0.0
+
+
+def test_interval_bounds_enclose_what_attacks_find():
+    # A linear network of two classes: the bound is the worst case itself, sigmoid(8 |x - 1/2| + 8 radius), and the
+    # attack climbs all the way. Noise is the one thing that is random.
+    images = np.linspace(0, 1, 40, dtype=np.float32)[:, None]
+    data = data_of(images, np.zeros(40, int))
+    found = evaluate(linear_network(8.0, -4.0), data, epsilon=0.3, num_bounded=9).numbers["interval_bounds"]
+    noise = evaluation.evaluation_noise(images, 16)[:9].astype(np.float64)
+    assert (found["num_images"], found["level"]) == (9, 0.95)
+    radii = [row["radius"] for row in found["radii"]]
+    np.testing.assert_allclose(radii, [0.001, 0.003, 0.01, 0.03, 0.1, 0.3])
+    for row in found["radii"]:
+        ends = np.clip(noise + [[-row["radius"], row["radius"]]], 0, 1)
+        worst = softmax_of(np.abs(8 * ends - 4)).max(axis=1)
+        assert row["bound"] == pytest.approx(worst.mean(), abs=1e-6)
+        assert row["found"] == pytest.approx(worst.mean(), abs=1e-4)
+        assert row["found"] <= row["bound"]
+        assert row["share_below"] == np.mean(worst < 0.95)
+
+
+def test_a_network_without_interval_bounds_says_so():
+    inputs = keras.Input((1,))
+    network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(2, "tanh", name="curved")(inputs)))
+    data = data_of(np.linspace(0, 1, 8, dtype=np.float32)[:, None], np.zeros(8, int))
+    numbers = evaluate(network, data, epsilon=0.1, num_bounded=2).numbers
+    assert numbers["interval_bounds"] is None
+    assert any(sentence.startswith("interval bounds: ") and "`curved`" in sentence for sentence in numbers["left_out"])
+
+
+def corner_network():
+    """One ReLU that is active where x > 1/2, on it one that is active where 2 (x - 1/2) > y."""
+    inputs = keras.Input((2,))
+    x = keras.layers.Dense(2, "relu", name="first")(inputs)
+    x = keras.layers.Dense(1, "relu", name="second")(x)
+    network = keras.Model(inputs, keras.layers.Dense(2, name="logits")(x))
+    network.get_layer("first").set_weights([np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([-0.5, 100.0])])
+    network.get_layer("second").set_weights([np.array([[2.0], [-1.0]]), np.array([100.0])])
+    network.get_layer("logits").set_weights([np.array([[1.0, -1.0]]), np.zeros(2)])
+    return network
+
+
+def test_region_maps_by_hand():
+    maps = evaluation.maps.region_maps(corner_network())
+    assert list(maps) == ["regions/[0,1]", "regions/[-2,3]", "regions/[-5,6]", "regions/[-10,10]"]
+    for name, found in maps.items():
+        low, high = json.loads(name.removeprefix("regions/"))
+        x, y = np.meshgrid(*2 * [np.linspace(low, high, 600, dtype=np.float32)])
+        assert found.shape == (600, 600)
+        expected = 2 * (x > 0.5) + (2 * np.maximum(x - 0.5, 0) > y)
+        assert len(np.unique(found)) == len(np.unique(expected))
+        # The same partition: each number goes with one number.
+        assert len(np.unique(found * 4 + expected)) == len(np.unique(expected))
+
+
+def test_data_on_the_plane_get_maps_and_regions():
+    points, labels = np.random.default_rng(0).uniform(size=(20, 2)).astype(np.float32), np.arange(20) % 2
+    data = datasets.Data(name="plane", train=(points, labels), test=(points, labels), batch_size=4)
+    found = evaluation.evaluate(corner_network(), data, small(epsilon=0.1), suite=evaluation.worst_case_attacks)
+    assert found.arrays["maps/[0,1]"].shape == (200, 200)
+    assert found.arrays["regions/[-10,10]"].shape == (600, 600)
+    curved = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "tanh"), keras.layers.Dense(2)])
+    found = evaluation.evaluate(curved, data, small(epsilon=0.1), suite=evaluation.worst_case_attacks)
+    assert "regions/[0,1]" not in found.arrays
+    assert any(sentence.startswith("linear regions: ") for sentence in found.numbers["left_out"])

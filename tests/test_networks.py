@@ -50,6 +50,8 @@ def test_mlp_of_the_two_moons():
         ("resnet20", (8, 12, 1)),
         ("mlp", (3,)),
         ("mlp", (4, 5)),
+        ("rbf", (3,)),
+        ("rbf", (4, 5, 2)),
         ("mlp", (8, 8, 1)),
     ],
 )
@@ -61,7 +63,7 @@ def test_logits_have_one_column_per_class(name, image_shape):
 
 
 def test_names_of_own_networks_and_applications():
-    assert networks.names() == ["lenet", "mlp", "resnet20"]
+    assert networks.names() == ["lenet", "mlp", "rbf", "resnet20"]
     applications = networks.application_names()
     assert applications == sorted(applications)
     assert {"EfficientNetB0", "MobileNetV2", "ResNet50"} <= set(applications)
@@ -331,7 +333,7 @@ def test_config_round_trip(name):
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        (("lenett", (28, 28, 1), 10), ValueError, r"\['lenet', 'mlp', 'resnet20'\].*mean 'lenet'"),
+        (("lenett", (28, 28, 1), 10), ValueError, r"\['lenet', 'mlp', 'rbf', 'resnet20'\].*mean 'lenet'"),
         (("mobilenet_v2", (32, 32, 3), 10), ValueError, "Did you mean 'MobileNetV2'"),
         (("qqq", (28, 28, 1), 10), ValueError, r"Received: 'qqq'\.$"),
         ((3, (28, 28, 1), 10), TypeError, "`name` must be a string. Received: name=3"),
@@ -355,7 +357,7 @@ def test_build_errors(arguments, error, match):
 
 
 @pytest.mark.parametrize("weight_decay", [-1e-4, math.nan, math.inf])
-@pytest.mark.parametrize("name", ["lenet", "mlp", "resnet20", "MobileNet"])
+@pytest.mark.parametrize("name", ["lenet", "mlp", "rbf", "resnet20", "MobileNet"])
 def test_weight_decay_out_of_range(name, weight_decay):
     with pytest.raises(ValueError, match="`weight_decay` must be a finite number of at least 0"):
         networks.build(name, (8, 8, 1), 10, weight_decay=weight_decay)

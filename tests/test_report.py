@@ -6,11 +6,13 @@ import re
 import shutil
 import struct
 
+import matplotlib.figure
 import numpy as np
 import pytest
 
 from keras_acet import report
 from keras_acet.report.figures.confidences import roc
+from keras_acet.report.figures.maps import draw_borders
 from keras_acet.report.formatting import MISSING, number, percent, rate
 from keras_acet.report.pages import render
 from keras_acet.report.sentences import headline
@@ -425,3 +427,53 @@ def test_page_in_a_browser(browser, directory, width):
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     assert address in asked
     assert {url for url in asked if not url.startswith("data:")} == {address}
+
+
+@pytest.fixture(scope="module")
+def moons(tmp_path_factory):
+    """Directory of a report on moons with regions and interval bounds, of one run of two."""
+    results, arrays, _ = example()
+    results["data"]["name"] = "moons"
+    results["runs"] = results["runs"][:2]
+    results["runs"][0]["interval_bounds"] = {
+        "num_images": 32,
+        "level": 0.95,
+        "radii": [
+            {"radius": 0.001, "found": 0.1, "bound": 0.125, "share_below": 1.0},
+            {"radius": 0.3, "found": 0.2, "bound": 0.9999, "share_below": 0.25},
+        ],
+    }
+    results["runs"][1]["interval_bounds"] = None
+    x, y = np.meshgrid(np.arange(600), np.arange(600))
+    arrays["mnist-acet"]["regions/[0,1]"] = 2 * (x > 300) + (y > 300)
+    arrays["mnist-acet"]["regions/[-10,10]"] = (x + y > 700).astype(int)
+    path = tmp_path_factory.mktemp("moons")
+    report.write(results, arrays, {}, path)
+    return path
+
+
+def test_regions_are_drawn_and_counted(moons):
+    text = (moons / "report.md").read_text(encoding="utf-8")
+    assert text.index("(figures/maps.png)") < text.index("(figures/regions.png)")
+    assert r"Regions seen: 4 on \[0, 1\], 2 on \[-10, 10\]." in text
+
+
+def test_borders_lie_where_the_number_changes():
+    figure = matplotlib.figure.Figure()
+    draw_borders(figure.subplots(), np.array([[0, 0, 1], [0, 0, 1], [2, 2, 2]]), 0, 3)
+    (image,) = figure.axes[0].images
+    np.testing.assert_array_equal(image.get_array(), [[0, 0, 1], [0, 0, 1], [1, 1, 1]])
+
+
+def test_the_notebook_is_explained_for_moons_alone(moons, markdown):
+    text = " ".join((moons / "report.md").read_text(encoding="utf-8").split())
+    assert "The attack of the published notebook moves nothing" in text
+    assert "notebook" not in markdown
+
+
+def test_interval_bounds_stand_beside_what_was_found(moons, markdown):
+    text = (moons / "report.md").read_text(encoding="utf-8").replace(SPACE, " ")
+    assert "on 32 noise images: found by an attack, and bound on any" in text
+    assert "| .001 | .100 / .125 / 100 % |" in text and "| .3 | .200 / >.999 / 25.0 % |" in text
+    assert "They are loose for a network that was not trained for them" in " ".join(text.split())
+    assert "bound on any" not in markdown

@@ -18,6 +18,7 @@ from keras_acet.evaluation.evaluate import evaluate_all
 from keras_acet.evaluation.evaluate import results
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.scaling import alpha_scaling
+from keras_acet.evaluation.scaling import exact_alpha
 from keras_acet.evaluation.scores import NonFiniteLogitsError
 from keras_acet.evaluation.scores import Scores
 from keras_acet.evaluation.scores import evaluation_noise
@@ -37,6 +38,7 @@ __all__ = [
     "evaluate",
     "evaluate_all",
     "evaluation_noise",
+    "exact_alpha",
     "full_suite",
     "published_attack",
     "results",

@@ -3,24 +3,22 @@
 import collections
 import functools
 import json
-import platform
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_acet import calibration, metrics
 from keras_acet._prediction import confidence_of
 from keras_acet.classifiers import Classifier, check
-from keras_acet.evaluation import attacks, maps, scaling
+from keras_acet.evaluation import attacks, bounds, maps, scaling
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.scores import Scores
 from keras_acet.evaluation.store import Store
 from keras_acet.evaluation.table import missing_row, row, test_row
 from keras_acet.trainer import ACETModel
+from keras_acet.version import installed_versions
 
 _NUM_PAIRS = 8
 
@@ -67,7 +65,8 @@ def evaluate(model, data, protocol=None, *, suite=attacks.full_suite, transfer_f
     Rows: the test set with its error; every out-distribution set of the data; noise; adversarial noise, attacked with
     the first of `suite` alone, and worst-case noise, the worst per image over all of it, at two radii; out-distribution
     sets and test images attacked.
-    Beside them Table 2 of the paper (`alpha_scaling`), calibration, and what each attack found.
+    Beside them Table 2 of the paper (`alpha_scaling`), calibration, what each attack found, and interval bounds, which
+    no attack exceeds.
 
     Args:
         model: `keras.Model` from images to logits, an `ACETModel` too; a function that TensorFlow can differentiate; or
@@ -82,10 +81,11 @@ def evaluate(model, data, protocol=None, *, suite=attacks.full_suite, transfer_f
 
     Example:
 
+    >>> import tensorflow as tf
     >>> images, labels = np.linspace(0, 1, 8, dtype="float32")[:, None], np.array([0, 1] * 4)
     >>> from keras_acet import datasets
     >>> data = datasets.Data(name="toy", train=(images, labels), test=(images, labels), batch_size=4)
-    >>> small = Protocol(epsilon=0.1, num_noise=8, num_trials=10, num_bootstrap=10)
+    >>> small = Protocol(epsilon=0.1, num_noise=8, num_bounded=0, num_trials=10, num_bootstrap=10)
     >>> evaluate(lambda x: tf.concat([4 * x, 1 - x], axis=1), data, small)["noise"]["n"]
     8
     """
@@ -168,10 +168,7 @@ def results(evaluations, data, protocol, command=None):
     return {
         "schema_version": 1,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
-        "versions": {
-            "python": platform.python_version(),
-            **{module.__name__: module.__version__ for module in (keras, np, tf)},
-        },
+        "versions": installed_versions(),
         "command": command,
         "data": {
             "name": data.name,
@@ -188,6 +185,7 @@ def results(evaluations, data, protocol, command=None):
             "larger_epsilon": protocol.larger_epsilon,
             "ood_epsilon": protocol.ood_epsilon,
             "num_noise": protocol.num_noise,
+            "num_bounded": protocol.num_bounded,
             "adversarial_samples": protocol.num_adversarial,
             "num_trials": protocol.num_trials,
             "num_bootstrap": protocol.num_bootstrap,
@@ -237,6 +235,9 @@ def _later_stages(scores, others):
         if protocol.larger_epsilon:
             larger = functools.partial(scores.worst_case_noise_larger, others)
             stages.append(("worst-case noise, larger", _cost(short, noise), larger))
+        if protocol.num_bounded:
+            cost = len(bounds.SHARES) * _cost(short[:1], protocol.num_bounded)
+            stages.append(("interval bounds", cost, lambda tell: scores.interval_bounds()))
         if images:
             stages.append(("adversarial samples", 240 * images, lambda tell: scores.adversarial_samples()))
             cost = _cost(short, images)
@@ -247,6 +248,11 @@ def _later_stages(scores, others):
         stages.append(
             ("alpha scaling", cost, lambda tell: scores.alpha_scaling(lambda share: tell(f"{share:.0%}", share)))
         )
+        if protocol.alpha == "exact":
+            cost = 1000 * protocol.num_trials  # 200 to 100,000, nobody knows before
+            stages.append(
+                ("exact alpha", cost, lambda tell: scores.exact_alpha(lambda share: tell(f"{share:.0%}", share)))
+            )
     return _stages(scores, stages, others)
 
 
@@ -287,7 +293,7 @@ def _measure(scores, made, seconds):
         add(name, "ood", made[f"ood: {name}"])
     add("noise", "noise", made["noise"])
 
-    numbers = {"attacks": [], "flat_share": None, "alpha_scaling": None, "calibration": None}
+    numbers = {"attacks": [], "flat_share": None, "interval_bounds": None, "alpha_scaling": None, "calibration": None}
     worst = None
     if classifier.is_differentiable:
         worst = made.get("transferred noise", made["worst-case noise"])
@@ -312,6 +318,10 @@ def _measure(scores, made, seconds):
             numbers["attacks"] += json.loads(str(larger["trials"]))
             radius = protocol.larger_epsilon
             add(f"worst-case noise, {radius:.2g}", "worst_case_noise", larger, radius, f"epsilon {radius:.4g}")
+        if protocol.num_bounded and "reason" in made["interval bounds"]:
+            left_out.append(f"interval bounds: {made['interval bounds']['reason']}")
+        elif protocol.num_bounded:
+            numbers["interval_bounds"] = bounds.summarize_interval_bounds(made["interval bounds"])
         _add_pairs(arrays, worst)
         if protocol.num_adversarial:
             for name in data.ood:
@@ -328,7 +338,7 @@ def _measure(scores, made, seconds):
         what = _KINDS.get(classifier.kind, "this Keras model")
         left_out.append(f"attacked noise and attacked images: {what} gives no gradients")
     if protocol.num_trials:
-        numbers["alpha_scaling"] = scaling.summarize_alpha_scaling(made["alpha scaling"])
+        numbers["alpha_scaling"] = scaling.summarize_alpha_scaling(made["alpha scaling"], made.get("exact alpha"))
     numbers["calibration"] = _calibrate(made["calibration"], test_logits, scores.test_labels, worst, protocol)
     if len(data.image_shape) == 1 and data.image_shape[0] == 2:
         arrays |= maps.confidence_maps(classifier, data)

@@ -14,8 +14,10 @@ class Protocol:
             in the literature on robust detection (see the source), at most `epsilon`.
         num_images: Number of images scored of each set; 0 for all, as it has to be for numbers worth quoting.
         num_noise: Number of noise images that are attacked, at most as many as there are test images.
+        num_bounded: Number of noise images whose worst case is bounded from above too, at most `num_noise`.
         num_adversarial: Number of test images, and of images of each out-distribution set, that are attacked.
         num_trials: Number of uniform random inputs for `alpha_scaling`.
+        alpha: "scan", or "exact" for `exact_alpha` beside the scan.
         num_bootstrap: Number of replicates behind each interval.
         seed: int >= 0, for noise, attacks, choices and replicates.
 
@@ -30,8 +32,10 @@ class Protocol:
     ood_epsilon: float | None = None
     num_images: int = 0
     num_noise: int = 512
+    num_bounded: int = 32
     num_adversarial: int = 512
     num_trials: int = 10_000
+    alpha: str = "scan"
     num_bootstrap: int = 1000
     seed: int = 0
 
@@ -44,6 +48,7 @@ class Protocol:
         for name, least in (
             ("num_images", 0),
             ("num_noise", 1),
+            ("num_bounded", 0),
             ("num_adversarial", 0),
             ("num_trials", 0),
             ("num_bootstrap", 1),
@@ -51,6 +56,9 @@ class Protocol:
             value = getattr(self, name)
             if value != int(value) or value < least:
                 raise ValueError(f"`{name}` must be a whole number, at least {least}. Received: {name}={value}.")
+
+        if self.alpha not in ("exact", "scan"):
+            raise ValueError(f"`alpha` must be one of ['exact', 'scan']. Received: alpha={self.alpha!r}.")
 
     def for_data(self, data):
         """Returns the protocol with all that depends on the data filled in."""
@@ -63,6 +71,7 @@ class Protocol:
             larger_epsilon=larger if larger > self.epsilon else 0.0,
             ood_epsilon=ood,
             num_noise=min(self.num_noise, num_test),
+            num_bounded=min(self.num_bounded, self.num_noise, num_test),
             num_adversarial=min(self.num_adversarial, num_test),
         )
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_acet._prediction import as_float, confidence_of, in_batches, logits_of, traced
 from keras_acet.attack import PGD, Objective
 from keras_acet.attack_mode import attack_mode
-from keras_acet.evaluation import attacks, scaling
+from keras_acet.evaluation import attacks, bounds, scaling
 from keras_acet.noise import PaperNoise, UniformNoise
 from keras_acet.version import __version__
 
@@ -22,8 +22,10 @@ _DEPENDS_ON = {
     "transferred noise": _ATTACKED_NOISE,
     "worst-case noise, larger": (("epsilon", "larger_epsilon", "num_noise"), ("suite", "short suite")),
     "ood: worst-case": (("ood_epsilon", "num_adversarial"), ("short suite",)),
+    "interval bounds": (("epsilon", "num_noise", "num_bounded"), ("suite",)),
     "adversarial samples": (("epsilon", "num_adversarial"), ()),
     "alpha scaling": (("num_trials",), ()),
+    "exact alpha": (("num_trials",), ()),
 }
 _NUM_ADVERSARIAL_STEPS = 80  # as published
 
@@ -269,6 +271,20 @@ class Scores:
             "trials": json.dumps(found.trials),
         }
 
+    def interval_bounds(self):
+        """`bounds.interval_bounds` of the first noise images."""
+
+        def make():
+            attacked = self.attacked_noise()
+            images, points = (attacked[name][: self.protocol.num_bounded] for name in ("noise", "images"))
+            network = self.classifier.network
+            attacker = attacks.Attacker(network, images, self.test_images, seed=self.protocol.seed)
+            return bounds.interval_bounds(
+                network, attacker, images, points, self.protocol.epsilon, seed=self.protocol.seed
+            )
+
+        return self._get("interval bounds", make)
+
     # Attacked images.
 
     def worst_case_ood(self, name, on_trial=None):
@@ -318,6 +334,20 @@ class Scores:
             )
 
         return self._get("alpha scaling", make)
+
+    def exact_alpha(self, progress=None):
+        """`scaling.exact_alpha` of the network."""
+
+        def make():
+            return scaling.exact_alpha(
+                scaling.exact_network(self.classifier),
+                self.data.image_shape,
+                num_trials=self.protocol.num_trials,
+                seed=self.protocol.seed,
+                progress=progress,
+            )
+
+        return self._get("exact alpha", make)
 
 
 def _as_arrays(made):

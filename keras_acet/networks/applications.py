@@ -30,7 +30,7 @@ def build_application(name, image_shape, num_classes, weight_decay):
     if shape[-1] not in (1, 3):
         raise ValueError(
             f"`image_shape` must have 1 or 3 channels for `{name}`. Received: image_shape={shape}. "
-            "Use one of ['lenet', 'mlp', 'resnet20']."
+            "Use one of ['lenet', 'mlp', 'rbf', 'resnet20']."
         )
     constructor = getattr(keras.applications, name)
 

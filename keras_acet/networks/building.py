@@ -4,15 +4,16 @@ import difflib
 
 from keras_acet.networks.applications import application_names, build_application
 from keras_acet.networks.published import lenet, mlp, resnet20
+from keras_acet.networks.rbf import rbf
 
-_NETWORKS = {"lenet": lenet, "mlp": mlp, "resnet20": resnet20}
+_NETWORKS = {"lenet": lenet, "mlp": mlp, "rbf": rbf, "resnet20": resnet20}
 
 
 def names():
     """Lists the names of this module's own networks, sorted.
 
     >>> names()
-    ['lenet', 'mlp', 'resnet20']
+    ['lenet', 'mlp', 'rbf', 'resnet20']
     """
     return sorted(_NETWORKS)
 
@@ -28,7 +29,7 @@ def build(name, image_shape, num_classes, *, weight_decay=0.0):
 
     Args:
         name: String, e.g. `"lenet"` or `"MobileNetV2"`; upper and lower case are the same.
-        image_shape: Shape of one example, `(height, width, channels)`; `mlp` takes others too.
+        image_shape: Shape of one example, `(height, width, channels)`; `mlp` and `rbf` take others too.
             Applications take 1 or 3 channels.
         num_classes: Integer, at least 2.
         weight_decay: Float, at least 0. Adds `weight_decay * sum(w**2)` (no factor 1/2) to

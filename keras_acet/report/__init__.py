@@ -10,8 +10,8 @@ created         ISO 8601 time
 versions        {package: version}
 command         the command line
 data            {name, num_classes, class_names, image_shape, num_test, fingerprint}
-settings        {epsilon, larger_epsilon, ood_epsilon, num_noise, adversarial_samples, num_trials, num_bootstrap,
-                seed, quick}
+settings        {epsilon, larger_epsilon, ood_epsilon, num_noise, num_bounded, adversarial_samples, num_trials,
+                num_bootstrap, seed, quick}
 runs            list of
   name, path, model_sha256, seconds, differentiable
   kind          "run", "keras", "savedmodel" or "onnx"
@@ -30,8 +30,10 @@ runs            list of
                 or null}; the curve is the mean of the best confidence so far
   flat_share    {share, threshold, radius} or null: share of noise images whose largest |gradient| of the log
                 confidence in the input stays below the threshold
+  interval_bounds {num_images, level, radii: [{radius, found, bound, share_below}, ...]} or null: mean confidence on
+                noise that an attack found and that interval bounds allow, share of images bounded below the level
   alpha_scaling {num_trials, median_alpha, share_reached, level, share_confident_clipped: M, clipped_level,
-                largest_alpha} or null
+                largest_alpha, exact: {median_alpha, share_reached} or null} or null
   calibration   {num_images, is_held_out (false: trained on, null: not known), temperature,
                 before, after: {ece, ece_equal_mass, nll, brier},
                 reliability: {before, after: [[mean confidence, accuracy, count], ...]},

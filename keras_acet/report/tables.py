@@ -155,32 +155,60 @@ def _attacks(runs, radius):
     return Table(f"Attacks on the noise images within radius {short(radius)}", "Attack", groups, rows)
 
 
+def interval_bounds(runs):
+    """What is found and what is proven, a row per radius, a column group per run."""
+    runs = [run for run in runs if run.get("interval_bounds")]
+    bounds = [{row["radius"]: row for row in run["interval_bounds"]["radii"]} for run in runs]
+    rows = []
+    for radius in sorted({radius for one in bounds for radius in one}):
+        found = [one.get(radius) for one in bounds]
+        entries = [
+            [Cell(rate(row["found"])), Cell(rate(row["bound"])), Cell(percent(row["share_below"]))]
+            if row
+            else "not measured"
+            for row in found
+        ]
+        rows.append((short(radius), entries))
+    first = runs[0]["interval_bounds"]
+    columns = ["Found", "Bound", f"Bound < {rate(first['level'], 2)}"]
+    caption = f"Mean confidence on {number(first['num_images'])} noise images: found by an attack, and bound on any"
+    return Table(caption, "Radius", [Group(run["name"], columns) for run in runs], rows)
+
+
 def alpha_scaling(runs):
     """Table 2 of the paper."""
+    with_exact = any(run["alpha_scaling"] and run["alpha_scaling"].get("exact") for run in runs)
     rows = []
     for run in runs:
         scaling = run["alpha_scaling"]
         if scaling:
-            clipped = scaling["share_confident_clipped"]
+            clipped, largest = scaling["share_confident_clipped"], number(scaling["largest_alpha"])
+            median = scaling["median_alpha"]
             cells = [
                 Cell(number(scaling["num_trials"])),
-                Cell(
-                    number(scaling["median_alpha"])
-                    if scaling["median_alpha"]
-                    else f"> {number(scaling['largest_alpha'])}"
-                ),
-                Cell(percent(scaling["share_reached"]), f"of alpha up to {number(scaling['largest_alpha'])}"),
-                Cell(percent(clipped["value"]), interval(clipped, lambda share: f"{100 * share:.2f}")),
+                Cell(number(median) if median else f"> {largest}"),
+                Cell(percent(scaling["share_reached"]), f"of alpha up to {largest}"),
             ]
+            if with_exact:
+                exact = scaling.get("exact")
+                if exact is None:
+                    cells += [Cell(MISSING), Cell(MISSING)]
+                else:
+                    median = exact["median_alpha"]
+                    cells += [Cell(number(median) if median else "none"), Cell(percent(exact["share_reached"]))]
+            cells.append(Cell(percent(clipped["value"]), interval(clipped, lambda share: f"{100 * share:.2f}")))
             rows.append((run["name"], [cells]))
     first = next(run["alpha_scaling"] for run in runs if run["alpha_scaling"])
     columns = [
         "Inputs",
         "Median alpha",
         f"Reach {percent(first['level'])}",
+        *(["Exact median", f"Reach {percent(first['level'])} anywhere"] if with_exact else []),
         f"> {percent(first['clipped_level'], 0)} confident after clipping",
     ]
     caption = "Uniform random inputs scaled by alpha: how far until the network is sure"
+    if with_exact:
+        caption += "; by a scan, and exactly from the linear pieces of the network on the whole ray"
     return Table(caption, "Run", [Group("", columns)], rows)
 
 

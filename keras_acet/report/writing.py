@@ -29,7 +29,8 @@ def write(results, arrays, history, directory):
             `images_confidence/SET` and `images_label/SET`, both `(k,)`; `pairs/noise` and `pairs/attacked`, images as
             above, with `pairs/noise_confidence` and `pairs/attacked_confidence`; for images of two numbers
             `maps/[LOW,HIGH]`, `(size, size)` confidences on that square, the first row at the bottom, with
-            `test_points` `(n, 2)` and `test_labels` `(n,)`.
+            `test_points` `(n, 2)` and `test_labels` `(n,)`, and `regions/[LOW,HIGH]`, `(size, size)` numbers that tell
+            linear regions apart.
         history: Dict from run name to a list of dicts, one per epoch, as in `metrics.csv`; may be empty.
         directory: Path of a directory; made when missing.
 

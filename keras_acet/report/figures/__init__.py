@@ -4,7 +4,7 @@ from keras_acet.report.figures.attacks import convergence, noise_pairs
 from keras_acet.report.figures.calibration import reliability, risk_coverage
 from keras_acet.report.figures.confidences import histograms, roc_curves
 from keras_acet.report.figures.images import most_confident
-from keras_acet.report.figures.maps import confidence_maps
+from keras_acet.report.figures.maps import confidence_maps, region_maps
 from keras_acet.report.figures.style import drawing
 from keras_acet.report.figures.training import training_curves
 
@@ -24,6 +24,7 @@ def draw(results, arrays, history):
             roc_curves(results, arrays),
             *(most_confident(run, results, arrays) for run in results["runs"]),
             *(confidence_maps(run, results, arrays) for run in results["runs"]),
+            *(region_maps(run, results, arrays) for run in results["runs"]),
             noise_pairs(results, arrays),
             convergence(results),
             reliability(results),

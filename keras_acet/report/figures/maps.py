@@ -1,4 +1,4 @@
-"""Confidence maps of classifiers on the plane."""
+"""Confidence maps and linear regions of classifiers on the plane."""
 
 import re
 
@@ -13,33 +13,17 @@ SURE = 0.95
 def confidence_maps(run, results, arrays):
     """A panel per range, the test points on it."""
     found = arrays.get(run["name"], {})
-    maps = {name: found[name] for name in found if re.fullmatch(r"maps/\[(.+),(.+)\]", name)}
+    maps = _by_range(found, "maps")
     if not maps:
         return None
     figure = new_figure(0.5 + 2.6 * -(-len(maps) // 2))
-    axes = figure.subplots(-(-len(maps) // 2), 2, squeeze=False).ravel()
-    for ax in axes[len(maps) :]:
-        ax.set_visible(False)
-    points, labels = found.get("test_points"), found.get("test_labels")
+    axes = _axes(figure, maps)
     parts = []
-    for ax, (name, values) in zip(axes, maps.items(), strict=False):
-        low, high = map(float, name.removeprefix("maps/[").removesuffix("]").split(","))
-        extent = (low, high, low, high)
-        lowest = 1 / results["data"]["num_classes"]
-        image = ax.imshow(
-            values, extent=extent, origin="lower", vmin=lowest, vmax=1, cmap="cividis", interpolation="nearest"
-        )
-        if np.min(values) < SURE < np.max(values):
-            ax.contour(values, [SURE], extent=extent, origin="lower", colors="white", linewidths=1)
-        if points is not None:
-            size = 5 if high - low <= 1 else 1.5
-            for label, marker, color in zip(np.unique(labels), "os^DvXP", ["#D55E00", "#56B4E9"] * 4, strict=False):
-                x, y = np.asarray(points)[np.asarray(labels) == label].T
-                ax.scatter(x, y, s=size, marker=marker, color=color, edgecolor="none")
-        ax.set(title=f"[{low:g}, {high:g}]", xlim=(low, high), ylim=(low, high), xticks=(low, high), yticks=(low, high))
-        ax.grid(visible=False)
+    for ax, ((low, high), values) in zip(axes, maps.items(), strict=True):
+        image = draw_confidence(ax, values, low, high, lowest=1 / results["data"]["num_classes"])
+        draw_points(ax, found, low, high)
         parts.append(f"{percent(float(np.mean(values > SURE)))} of [{low:g}, {high:g}]")
-    bar = figure.colorbar(image, ax=list(axes), location="bottom", shrink=0.6, aspect=30)
+    bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=30)
     bar.set_label(f"confidence of {shorten(run['name'], 40)}; white line: .95")
     alt = f"{run['name']}, confidence on the plane. More than 95 % confident on {', '.join(parts)}."
     caption = (
@@ -47,3 +31,69 @@ def confidence_maps(run, results, arrays):
         "regions without points: there the network is sure of what it has never seen."
     )
     return finish(figure, "maps", alt=alt, caption=caption)
+
+
+def region_maps(run, results, arrays):
+    """A panel per range, the borders of linear regions as thin lines."""
+    found = arrays.get(run["name"], {})
+    maps = _by_range(found, "regions")
+    if not maps:
+        return None
+    figure = new_figure(2.6 * -(-len(maps) // 2))
+    parts = []
+    for ax, ((low, high), numbers) in zip(_axes(figure, maps), maps.items(), strict=True):
+        draw_borders(ax, numbers, low, high)
+        draw_points(ax, found, low, high)
+        parts.append(f"{len(np.unique(numbers)):,} on [{low:g}, {high:g}]")
+    alt = f"{run['name']}, borders of linear regions on the plane. Regions seen: {', '.join(parts)}."
+    caption = (
+        f"{run['name']}: linear regions on the same ranges. On each the logits are one affine function; a line is "
+        f"where a ReLU changes sign. Regions seen: {', '.join(parts)}. Far out the lines are rays: the regions between "
+        "them go on for ever, and along almost any ray in one the confidence tends to 1 (Theorem 3.1 of the paper)."
+    )
+    return finish(figure, "regions", alt=alt, caption=caption)
+
+
+def draw_confidence(ax, values, low, high, *, lowest):
+    """Draws a map of confidences with the line where it is 95 %; returns the image, for a colour bar."""
+    extent = (low, high, low, high)
+    image = ax.imshow(
+        values, extent=extent, origin="lower", vmin=lowest, vmax=1, cmap="cividis", interpolation="nearest"
+    )
+    if np.min(values) < SURE < np.max(values):
+        ax.contour(values, [SURE], extent=extent, origin="lower", colors="white", linewidths=1)
+    return image
+
+
+def draw_borders(ax, numbers, low, high):
+    """Draws the borders between points with different numbers."""
+    is_border = np.zeros(np.shape(numbers))
+    is_border[1:] = numbers[1:] != numbers[:-1]
+    is_border[:, 1:] = np.maximum(is_border[:, 1:], numbers[:, 1:] != numbers[:, :-1])
+    extent = (low, high, low, high)
+    ax.imshow(is_border, extent=extent, origin="lower", vmin=0, vmax=1, cmap="Greys", interpolation="antialiased")
+
+
+def draw_points(ax, found, low, high):
+    """Draws the test points, if there are any, and sets title and limits."""
+    points, labels = found.get("test_points"), found.get("test_labels")
+    if points is not None:
+        size = 5 if high - low <= 1 else 1.5
+        for label, marker, color in zip(np.unique(labels), "os^DvXP", ["#D55E00", "#56B4E9"] * 4, strict=False):
+            x, y = np.asarray(points)[np.asarray(labels) == label].T
+            ax.scatter(x, y, s=size, marker=marker, color=color, edgecolor="none")
+    ax.set(title=f"[{low:g}, {high:g}]", xlim=(low, high), ylim=(low, high), xticks=(low, high), yticks=(low, high))
+    ax.grid(visible=False)
+
+
+def _by_range(found, kind):
+    """Dict from `(low, high)` to the array `KIND/[low,high]`."""
+    names = {name: re.fullmatch(rf"{kind}/\[(.+),(.+)\]", name) for name in found}
+    return {tuple(map(float, match.groups())): found[name] for name, match in names.items() if match}
+
+
+def _axes(figure, maps):
+    axes = figure.subplots(-(-len(maps) // 2), 2, squeeze=False).ravel()
+    for ax in axes[len(maps) :]:
+        ax.set_visible(False)
+    return list(axes[: len(maps)])

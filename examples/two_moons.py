@@ -1,0 +1,58 @@
+"""Draws where classifiers of the two moons are sure: a row per run, from the data outwards.
+
+    python train.py --dataset=moons --method=plain
+    python train.py --dataset=moons --method=ceda
+    python train.py --dataset=moons --method=acet
+    python examples/two_moons.py runs/moons-plain runs/moons-ceda runs/moons-acet --output=docs/two_moons.png
+
+In the last column the linear regions of the network, on the range of the column before.
+"""
+
+import argparse
+import io
+import pathlib
+
+import matplotlib.figure
+from PIL import Image
+
+from keras_acet import classifiers, datasets
+from keras_acet.evaluation import maps
+from keras_acet.report.figures.maps import draw_borders, draw_confidence, draw_points
+from keras_acet.report.figures.style import drawing
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", help="run directories of train.py --dataset=moons")
+    parser.add_argument("--output", default="two_moons.png", type=pathlib.Path)
+    arguments = parser.parse_args()
+    data = datasets.load("moons")
+    buffer = io.BytesIO()
+    with drawing():
+        draw([classifiers.load(run) for run in arguments.runs], data).savefig(buffer, dpi=100)
+    # 128 colours: a third of the bytes.
+    Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(arguments.output, optimize=True)
+    print(f"Drawn: {arguments.output}")
+
+
+def draw(runs, data):
+    columns = [f"[{low},{high}]" for low, high in maps.RANGES]
+    figure = matplotlib.figure.Figure(figsize=(2.05 * (len(columns) + 1), 1.9 * len(runs) + 0.7), layout="constrained")
+    axes = figure.subplots(len(runs), len(columns) + 1, squeeze=False)
+    for row, run in zip(axes, runs, strict=True):
+        found = maps.confidence_maps(run, data) | maps.region_maps(run.network)
+        for ax, name, (low, high) in zip(row, columns, maps.RANGES, strict=False):
+            image = draw_confidence(ax, found[f"maps/{name}"], low, high, lowest=1 / data.num_classes)
+            draw_points(ax, found, low, high)
+        row[0].set_ylabel(run.name)
+        low, high = maps.RANGES[1]
+        draw_borders(row[-1], found[f"regions/{columns[1]}"], low, high)
+        draw_points(row[-1], found, low, high)
+        row[-1].set_title(f"regions, [{low}, {high}]")
+    bar = figure.colorbar(image, ax=list(axes.ravel()), location="bottom", shrink=0.4, aspect=40)
+    bar.set_label("confidence; white line: .95")
+    return figure
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The scripts in examples/ run and draw."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not EXAMPLES.is_dir(), reason="needs the folder examples, which no wheel has"),
+]
+
+
+def run_example(name, arguments, cwd):
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
+
+
+def test_two_moons(train, tmp_path):
+    arguments = ["--dataset=moons", "--method=plain", "--epochs=2", "--num_noise=8"]
+    assert train(arguments, tmp_path).code == 0
+    shutil.copytree(tmp_path / "runs/moons-plain", tmp_path / "runs/other")
+    run_example("two_moons.py", ["runs/moons-plain", "runs/other", "--output=two.png"], tmp_path)
+    assert (tmp_path / "two.png").stat().st_size < 200_000
+    with Image.open(tmp_path / "two.png") as image:
+        assert image.size[0] == 1025  # five columns
+        assert len(image.convert("RGB").getcolors()) > 50
+
+
+def test_rbf(tmp_path):
+    printed = run_example("rbf.py", [], tmp_path)
+    errors = {line.partition(":")[0]: float(line.split()[-1].rstrip("%")) for line in printed.splitlines()[:4]}
+    assert errors.keys() == {"moons, mlp", "moons, rbf", "digits, mlp", "digits, rbf"}
+    assert max(errors.values()) < 5
+    with Image.open(tmp_path / "rbf.png") as image:
+        assert image.size == (770, 704)

@@ -1,0 +1,303 @@
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from keras_acet import networks, theory
+
+# float64 sums of up to some hundred terms of size 1 to 100 differ by their order, up to about 1e-12.
+CLOSE = {"rtol": 1e-10, "atol": 1e-10}
+
+
+def _dense():
+    return keras.Sequential([keras.Input((6,)), layers.Dense(9, "relu"), layers.Dense(8, "relu"), layers.Dense(3)])
+
+
+def _leaky():
+    return keras.Sequential(
+        [
+            keras.Input((5,)),
+            *(layers.Dense(8, "leaky_relu"), layers.Dense(8), layers.LeakyReLU(0.3)),
+            *(layers.Dense(8), layers.ReLU(negative_slope=0.1), layers.Dense(7), layers.Activation("relu")),
+            *(layers.Dense(6, activation=layers.LeakyReLU(0.2)), layers.Dense(3)),
+        ]
+    )
+
+
+def _conv1d():
+    return keras.Sequential(
+        [
+            keras.Input((14, 2)),
+            *(layers.Conv1D(4, 3, padding="causal", dilation_rate=2, activation="relu"), layers.MaxPooling1D(2)),
+            *(layers.Conv1D(4, 2, strides=2), layers.ReLU(), layers.UpSampling1D(2), layers.ZeroPadding1D(1)),
+            *(layers.Cropping1D((0, 1)), layers.DepthwiseConv1D(2), layers.AveragePooling1D(2), layers.Flatten()),
+            layers.Dense(3),
+        ]
+    )
+
+
+def _conv2d():
+    return keras.Sequential(
+        [
+            keras.Input((8, 9, 2)),
+            *(layers.Conv2D(4, 3, strides=2, padding="same", activation="relu"), layers.ZeroPadding2D((0, 1))),
+            *(layers.Conv2D(6, (1, 2), groups=2), layers.ReLU(), layers.Cropping2D(((0, 0), (1, 0)))),
+            *(layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, activation="relu"), layers.Flatten()),
+            layers.Dense(3),
+        ]
+    )
+
+
+def _conv3d():
+    return keras.Sequential(
+        [
+            keras.Input((3, 4, 4, 1)),
+            *(layers.Conv3D(2, (2, 3, 3), activation="relu"), layers.Cropping3D((0, 0, (0, 1)))),
+            *(layers.Reshape((2, 2, 2)), layers.Permute((2, 1, 3)), layers.Flatten(), layers.RepeatVector(2)),
+            *(layers.GlobalMaxPooling1D(), layers.Dense(3)),
+        ]
+    )
+
+
+def _pools():
+    inputs = keras.Input((7, 7, 2))
+    x = layers.Conv2D(4, 3, dilation_rate=2)(inputs)
+    mean = layers.AveragePooling2D(2, strides=2, padding="same")(x)
+    x = layers.MaxPooling2D(3, strides=2, padding="same")(x)  # windows overlap and reach over the edge
+    x = layers.Concatenate()([x, mean])
+    x = layers.Concatenate()([layers.GlobalMaxPooling2D()(x), layers.GlobalAveragePooling2D()(x)])
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
+def _normalized():
+    inputs = keras.Input((4, 4, 3))
+    x = layers.Rescaling(2.0, offset=-1.0)(inputs)
+    x = layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 4.0, 0.25])(x)
+    x = layers.BatchNormalization()(layers.Conv2D(3, 3)(x))
+    x = layers.GaussianNoise(1.0)(layers.Dropout(0.5)(layers.ReLU()(x)))
+    x = layers.BatchNormalization(center=False, scale=False)(layers.Flatten()(x))
+    return keras.Model(inputs, layers.Dense(3)(layers.ReLU()(x)))
+
+
+def _branched():
+    inner = keras.Sequential([keras.Input((6,)), layers.Dense(6, "relu"), layers.Dense(6)])
+    shared = layers.ReLU()
+    inputs = keras.Input((6,))
+    x = layers.Add()([inputs, inner(inputs)])
+    y = layers.Average()([shared(x), inner(shared(x))])
+    outer = keras.Model(inputs, layers.Concatenate()([shared(y), x]))
+    inputs = keras.Input((6,))
+    return keras.Model(inputs, layers.Dense(3)(outer(layers.Identity()(inputs))))
+
+
+def _linear():
+    return keras.Sequential([keras.Input((2, 2)), layers.Flatten(), layers.Dense(3)])
+
+
+NETWORKS = {
+    "dense": _dense,
+    "leaky": _leaky,
+    "conv1d": _conv1d,
+    "conv2d": _conv2d,
+    "conv3d": _conv3d,
+    "pools": _pools,
+    "normalized": _normalized,
+    "branched": _branched,
+    "linear": _linear,
+    "lenet": functools.partial(networks.lenet, (6, 7, 1), 4),
+    "resnet20": functools.partial(networks.resnet20, (4, 4, 2), 3),
+}
+
+
+def make(build, seed=0):
+    """A network with random weights, biases and averages, and the same in Keras' own float64."""
+    rng = np.random.default_rng(seed)
+    network = build()
+    weights = []
+    for variable in network.weights:
+        if "variance" in variable.name:
+            weights.append(rng.uniform(0.5, 2, variable.shape))
+        elif "gamma" in variable.name:
+            weights.append(rng.uniform(0.5, 1.5, variable.shape))
+        else:
+            fan_in = np.prod(variable.shape[:-1]) if len(variable.shape) > 1 else 4
+            weights.append(rng.normal(0, np.sqrt(2 / fan_in), variable.shape))
+    network.set_weights(weights)
+    keras.config.set_floatx("float64")  # of the inputs
+    keras.config.set_dtype_policy("float64")
+    try:
+        double = build()
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+    double.set_weights(network.get_weights())
+    assert double(np.zeros((1, *double.inputs[0].shape[1:]))).dtype == tf.float64
+    return network, lambda x: double(np.asarray(x, np.float64), training=False).numpy()
+
+
+each_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+@each_network
+def test_the_walker_computes_the_network(name):
+    network, double = make(NETWORKS[name])
+    walked = theory.PiecewiseAffine(network)
+    x = np.random.default_rng(1).normal(size=(20, *walked.input_shape))
+    np.testing.assert_allclose(walked(x), double(x), **CLOSE)
+    assert walked.num_classes == network.outputs[0].shape[1]
+
+
+@each_network
+def test_a_region_is_where_its_affine_map_is_the_network(name):
+    network, double = make(NETWORKS[name])
+    walked = theory.PiecewiseAffine(network)
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=walked.input_shape)
+    slopes, offsets = theory.affine_map(walked, x)
+    found = theory.region(walked, x)
+    normals, distances = found.halfspaces()
+    assert ((normals @ x.ravel() + distances) > 0).all()
+
+    # From x in 1000 directions as far as the half-spaces go, at most 3.
+    directions = rng.normal(size=(1000, x.size))
+    with np.errstate(divide="ignore"):
+        far = (normals @ x.ravel() + distances) / -(directions @ normals.T)
+    far = np.where(far > 0, far, np.inf).min(axis=1, initial=3.0)
+    inside = x.ravel() + directions * (far * rng.uniform(0, 1 - 1e-6, size=1000))[:, None]
+    points = inside.reshape(-1, *x.shape)
+    assert found.contains(points).all()
+    np.testing.assert_allclose(inside @ slopes.T + offsets, double(points), **CLOSE)
+    pattern = theory.activation_pattern(walked, np.concatenate([x[None], points]))
+    assert (pattern == pattern[0]).all()
+
+    # Beyond the half-spaces, and anywhere: another pattern where the region says no, the same where it says yes.
+    beyond = x.ravel() + directions * np.where(far < 3, far * (1 + 1e-6), far)[:, None]
+    anywhere = x.ravel() + directions * rng.choice([1e-3, 1e-2, 1e-1, 1], size=(1000, 1))
+    points = np.concatenate([beyond, anywhere]).reshape(-1, *x.shape)
+    is_inside = found.contains(points)
+    assert is_inside[:1000].sum() == (far == 3).sum()
+    np.testing.assert_array_equal(is_inside, (theory.activation_pattern(walked, points) == pattern[0]).all(axis=1))
+    if name != "linear":
+        assert not is_inside.all()
+
+
+def test_max_pooling_in_three_dimensions():
+    # TensorFlow has none in float64 to compare with; a maximum of float32 numbers is one of them.
+    network = _with(layers.MaxPooling3D((2, 3, 2), strides=(1, 2, 2), padding="same"), (3, 5, 4, 2))
+    network = keras.Model(network.inputs, network.layers[1].output)  # up to Flatten
+    x = np.random.default_rng(0).normal(size=(2, 3, 5, 4, 2)).astype(np.float32)
+    np.testing.assert_array_equal(theory.PiecewiseAffine(network)(x), network(tf.constant(x)))
+
+
+def test_affine_maps_of_a_batch():
+    network, double = make(_pools)
+    x = np.random.default_rng(0).normal(size=(4, 7, 7, 2))
+    slopes, offsets = theory.affine_map(network, x)
+    assert slopes.shape == (4, 3, 98) and offsets.shape == (4, 3)
+    np.testing.assert_allclose(np.einsum("nkd,nd->nk", slopes, x.reshape(4, -1)) + offsets, double(x), **CLOSE)
+    for i in range(4):
+        one = theory.affine_map(network, x[i])
+        np.testing.assert_allclose(slopes[i], one[0], **CLOSE)
+        np.testing.assert_allclose(offsets[i], one[1], **CLOSE)
+
+
+def test_the_papers_formula():
+    """V = W3 S2 W2 S1 W1, a = W3 S2 (W2 S1 b1 + b2) + b3, S = diag(1[f > 0]); Q(x): sign(f_i) (V_i z + a_i) >= 0."""
+    network, _ = make(_dense)
+    (w1, b1, w2, b2, w3, b3) = (np.asarray(w, np.float64) for w in network.get_weights())
+    x = np.random.default_rng(0).normal(size=6)
+    f1 = x @ w1 + b1
+    s1 = np.diag(f1 > 0).astype(float)
+    f2 = f1 @ s1 @ w2 + b2
+    s2 = np.diag(f2 > 0).astype(float)
+    slopes, offsets = theory.affine_map(network, x)
+    np.testing.assert_allclose(slopes, (w1 @ s1 @ w2 @ s2 @ w3).T, **CLOSE)
+    np.testing.assert_allclose(offsets, (b1 @ s1 @ w2 + b2) @ s2 @ w3 + b3, **CLOSE)
+    normals, distances = theory.region(network, x).halfspaces()
+    signs = np.sign(np.concatenate([f1, f2]))
+    expected = np.concatenate([w1, w1 @ s1 @ w2], axis=1).T * signs[:, None]
+    np.testing.assert_allclose(normals, expected, **CLOSE)
+    np.testing.assert_allclose(distances, np.concatenate([b1, b1 @ s1 @ w2 + b2]) * signs, **CLOSE)
+
+
+def test_where_regions_meet_one_of_them_is_taken():
+    # max(x, 2 x, 0 x) and relu(x) at x = 0: the first winner, and the ReLU inactive.
+    inputs = keras.Input((1,))
+    x = layers.Reshape((3, 1))(layers.Dense(3, use_bias=False)(inputs))
+    x = layers.Concatenate()([layers.GlobalMaxPooling1D()(x), layers.ReLU()(inputs)])
+    network = keras.Model(inputs, x)
+    network.set_weights([np.array([[1.0, 2.0, 0.0]])])
+    slopes, offsets = theory.affine_map(network, np.zeros(1))
+    assert slopes.tolist() == [[1.0], [0.0]] and offsets.tolist() == [0.0, 0.0]
+    found = theory.region(network, np.zeros(1))
+    # x - 2 x >= 0, x - 0 >= 0, -x >= 0: nothing but 0.
+    assert sorted(found.halfspaces()[0].tolist()) == [[-1.0], [-1.0], [1.0]]
+    assert found.contains([[-1e-3], [0.0], [1e-3]]).tolist() == [False, True, False]
+    assert found.contains([[-1e-3], [0.0], [1e-3]], tolerance=1e-2).tolist() == [True, True, True]
+
+
+def test_weights_are_read_at_each_call_and_have_gradients():
+    network, _ = make(_dense)
+    walked = theory.PiecewiseAffine(network)
+    x = np.ones((1, 6))
+    before = walked(x).numpy()
+    network.set_weights([2 * w for w in network.get_weights()])
+    assert not np.allclose(walked(x), before)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(walked(x))
+    gradients = tape.gradient(total, network.trainable_variables)
+    np.testing.assert_allclose(gradients[-1], np.ones(3))
+
+
+def _with(layer, shape=(4,)):
+    return keras.Sequential([keras.Input(shape), layer, layers.Flatten(), layers.Dense(2)])
+
+
+@pytest.mark.parametrize(
+    ("layer", "named"),
+    [
+        (layers.Dense(2, "softmax", name="last"), r"`last` \(Dense with activation softmax\)"),
+        (layers.Activation("gelu", name="act"), r"`act` \(Activation with activation gelu\)"),
+        (layers.Softmax(name="soft"), r"`soft` \(Softmax\)"),
+        (layers.LayerNormalization(name="norm"), r"`norm` \(LayerNormalization\)"),
+        (layers.ReLU(6.0, name="six"), r"`six` \(ReLU with max_value or threshold\)"),
+    ],
+)
+def test_other_layers_are_named(layer, named):
+    with pytest.raises(ValueError, match=named):
+        theory.PiecewiseAffine(_with(layer))
+
+
+def test_bad_arguments():
+    network, _ = make(_dense)
+    with pytest.raises(TypeError, match=r"`network` must be a keras.Model. Received: function"):
+        theory.affine_map(lambda x: x, np.zeros(6))
+    with pytest.raises(ValueError, match=r"must have the shape \(6,\).*Received: \(5,\)"):
+        theory.affine_map(network, np.zeros(5))
+    with pytest.raises(ValueError, match=r"must have the shape \(6,\)"):
+        theory.region(network, np.zeros((2, 6)))
+    with pytest.raises(ValueError, match="must take inputs of a fixed shape"):
+        theory.PiecewiseAffine(networks_without_size())
+    with pytest.raises(ValueError, match="a built Sequential or functional model"):
+        theory.PiecewiseAffine(keras.Sequential([layers.Dense(2)]))
+    with pytest.raises(ValueError, match="channels first"):
+        theory.PiecewiseAffine(_with(layers.MaxPooling2D(2, data_format="channels_first"), (1, 4, 4)))
+    inputs = keras.Input((4,))
+    training = keras.Model(inputs, layers.Dense(2)(layers.BatchNormalization(name="bn")(inputs, training=True)))
+    with pytest.raises(ValueError, match=r"`bn` \(BatchNormalization\) must run in inference mode"):
+        theory.PiecewiseAffine(training)
+
+
+def networks_without_size():
+    inputs = keras.Input((None, None, 1))
+    return keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3)(inputs))))
+
+
+def test_a_wrapper_is_told_apart():
+    from keras_acet import ACETModel
+
+    with pytest.raises(ValueError, match=r"such as ACETModel pass the inner `.network`"):
+        theory.PiecewiseAffine(ACETModel(_dense()))
