@@ -12,6 +12,7 @@ live model says. Noise is attacked before, so that the metadata can tell the wor
 """
 
 import pathlib
+import shlex
 import sys
 
 from absl import flags
@@ -64,7 +65,7 @@ def main(argv):
     try:
         _export(path, threshold)
     except KeyboardInterrupt:
-        print("\nexport: stopped; nothing was left behind", file=sys.stderr)
+        print("\nexport: stopped; a version appears only once it is whole", file=sys.stderr)
         sys.exit(130)
 
 
@@ -98,8 +99,9 @@ def _export(path, threshold):
 
         from keras_acet import classifiers, evaluation
 
-        from . import stage, verification
+        from . import demo, stage, verification
 
+        tf.config.experimental.enable_tensor_float_32_execution(False)  # artifacts are compared in float32
         tf.config.list_logical_devices()
     # Everything that can fail for the user's reasons comes before any work.
     with commands.user_errors():
@@ -107,12 +109,13 @@ def _export(path, threshold):
         settings = [commands.data_settings(classifier)] if classifier.kind == "run" else []
         data = commands.load_data(settings)
         classifiers.check(classifier, data)
-        if FLAGS.demo:
-            _check_demo(data)
         protocol = commands.protocol(
             settings, epsilon=FLAGS.epsilon, num_noise=FLAGS.num_noise, num_images=FLAGS.num_images
         )
-    directory = pathlib.Path(FLAGS.export_dir or (path if classifier.kind == "run" else path.parent) / "export")
+        name = FLAGS.name or classifier.name
+        directory = pathlib.Path(FLAGS.export_dir or (path if classifier.kind == "run" else path.parent) / "export")
+        if FLAGS.demo:
+            _check_demo(data, directory, name)
     reports = FLAGS.evaluation_dir or (path / "evaluation" if classifier.kind == "run" else None)
     progress = commands.Progress()
     try:
@@ -121,7 +124,7 @@ def _export(path, threshold):
                 classifier,
                 data,
                 directory,
-                name=FLAGS.name or classifier.name,
+                name=name,
                 formats=FLAGS.formats,
                 version=FLAGS.version,
                 threshold=threshold,
@@ -131,18 +134,26 @@ def _export(path, threshold):
                 store=evaluation.Store(pathlib.Path(reports) / "scores" if reports else None),
                 progress=progress,
             )
-            progress.end()
-            page = _write_demo(version, directory, data) if FLAGS.demo else None
     except (verification.VerificationError, evaluation.NonFiniteLogitsError) as error:
-        progress.end()
         print(f"export: error: {' '.join(str(error).split())}; nothing was exported", file=sys.stderr)
         sys.exit(1)
-    _tell(version, page)
+    finally:
+        progress.end()
+    _tell(version)
+    if FLAGS.demo:
+        with commands.user_errors():
+            page = demo.write_demo(
+                version, directory / "demo", images=data.test_images[:12], labels=data.test_labels[:12]
+            )
+        print(f"Try it in a browser:   python -m http.server --directory {shlex.quote(str(page))}")
 
 
-def _check_demo(data):
+def _check_demo(data, directory, name):
     from . import demo
 
+    if name == "demo":
+        raise commands.UserError("--demo writes to EXPORT_DIR/demo; give the model another --name")
+    demo.check_directory(directory / "demo")
     if "onnx" not in FLAGS.formats:
         raise commands.UserError("--demo needs the ONNX file; add onnx to --formats")
     if len(data.image_shape) != 3 or data.image_shape[-1] not in (1, 3):
@@ -150,14 +161,7 @@ def _check_demo(data):
     demo.fetch_runtime()  # npm, or what it needs, may be missing
 
 
-def _write_demo(version, directory, data):
-    from . import demo
-
-    demo.write_demo(version, directory / "demo", images=data.test_images[:12], labels=data.test_labels[:12])
-    return directory / "demo"
-
-
-def _tell(version, page):
+def _tell(version):
     import json
 
     from . import savedmodel
@@ -169,20 +173,19 @@ def _tell(version, page):
     for row in rows:
         numbers = f"{row['n']:6d} {row['mmc']:6.3f} {row['accepted']:9.1%}" if row["n"] else "     -      -         -"
         print(f"{row['set']:{width}}  {numbers}  {row['note']}".rstrip())
-    name, folder = metadata["name"], version.parent
     print(f"\nVerified: {version}")
+    name, about = shlex.quote(metadata["name"]), shlex.quote(str(version / "metadata.json"))
+    clients = f"python -m {__package__}.clients"
     if (version / "saved_model.pb").exists():
+        volume = shlex.quote(f"{version.parent.resolve()}:/models/{metadata['name']}:ro")
         print(
-            "Serve the SavedModel:  docker run -p 8500:8500 -p 8501:8501 "
-            f"-v {folder.resolve()}:/models/{name}:ro -e MODEL_NAME={name} tensorflow/serving:2.21.0"
+            f"Serve the SavedModel:  docker run -p 8500:8500 -p 8501:8501 -v {volume} -e MODEL_NAME={name} "
+            "tensorflow/serving:2.21.0"
         )
         if savedmodel.takes_bytes(metadata["input"]["shape"]):
-            about = version / "metadata.json"
-            print(f"Ask it:                python -m export.clients rest --model {name} --metadata {about} IMAGE.png")
+            print(f"Ask it:                {clients} rest --model {name} --metadata {about} IMAGE.png")
     if (version / "model.onnx").exists() and len(metadata["input"]["shape"]) == 3:
-        print(f"Ask the ONNX file:     python -m export.clients onnx --model {version / 'model.onnx'} IMAGE.png")
-    if page:
-        print(f"Try it in a browser:   python -m http.server --directory {page}")
+        print(f"Ask the ONNX file:     {clients} onnx --model {shlex.quote(str(version / 'model.onnx'))} IMAGE.png")
 
 
 if __name__ == "__main__":

@@ -60,8 +60,7 @@ def write_demo(version_directory, directory, *, images=None, labels=None):
         )
     pixels = _examples(images, shape)
     labels = _labels(labels, images, about["data"]["num_classes"])
-    if directory.is_file() or (directory.is_dir() and any(directory.iterdir()) and not _is_demo(directory)):
-        raise ValueError(f"`directory` must be new or an older demo page. Received: {directory}. Name another place.")
+    check_directory(directory)
     runtime = fetch_runtime()
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=directory.parent) as scratch:
@@ -74,6 +73,13 @@ def write_demo(version_directory, directory, *, images=None, labels=None):
         (folder / "examples.bin").write_bytes(pixels.astype("<f4").tobytes())
         _put(folder, directory, pathlib.Path(scratch) / "old")
     return directory
+
+
+def check_directory(directory):
+    """Raises `ValueError` if `directory` holds something else than an older demo page, which would be replaced."""
+    directory = pathlib.Path(directory)
+    if directory.is_file() or (directory.is_dir() and any(directory.iterdir()) and not _is_demo(directory)):
+        raise ValueError(f"`directory` must be new or an older demo page. Received: {directory}. Name another place.")
 
 
 def fetch_runtime():

@@ -1,4 +1,4 @@
-"""Runs one artifact in a process of its own, which must do without keras_acet: `python -I fresh.py REQUEST.json`.
+"""Runs one artifact in a process of its own, which must do without keras_acet: `python -P fresh.py REQUEST.json`.
 
 The request names the artifact, an `.npz` of inputs and the calls to make; the outputs go into another `.npz`. It is run
 as a file, so that nothing of the package it lies in is imported.
@@ -26,6 +26,7 @@ class _Absent:
 def with_tensorflow(path, calls, inputs):
     import tensorflow as tf
 
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     model = tf.saved_model.load(path)
     for call in calls:
         arguments = {name: tf.constant(inputs[key]) for name, key in call["inputs"].items()}

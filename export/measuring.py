@@ -170,7 +170,8 @@ class Measurements:
     def test_error(self, outputs):
         """Share of test images that a model labels otherwise, by its `outputs`."""
         labels = next(found["label"] for found in outputs if found["kind"] == "test")
-        return metrics.share(int((labels != self._scores.test_labels).sum()), len(labels))
+        share = metrics.share(int((labels != self._scores.test_labels).sum()), len(labels))
+        return {**share, "n": len(labels)}
 
 
 def confidence_rows(outputs):

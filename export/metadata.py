@@ -11,14 +11,16 @@ Schema, version 1. Confidences and shares are in [0, 1], radii in pixel units.
   (shares; null if not measured), "guarantee" (a sentence). A threshold applies to the confidence after the temperature.
 * "calibration": "num_images", "is_held_out" (whether training was kept from them; null if not known), "before" and
   "after" the temperature, on the test set: "ece", "ece_equal_mass", "nll", "brier".
-* "test_error": "value", "low", "high" (95 % interval).
+* "test_error": "value", "low", "high" (95 % interval), "n" (test images; those behind "before" and "after" too).
 * "confidence": list of "set", "kind" ("test", "ood", "noise", "worst_case_noise"), "radius" (of the attack, or null),
   "n", "mmc" (mean confidence) and "accepted" (share; both null for n = 0), "note". Measured on the outputs of the model
   as it is exported, after the temperature.
-* "epsilon": radius of the attacks; "flags": of the training run, or null; "seed"; "network_sha256"; "versions".
+* "epsilon": radius of the attacks; "flags": of the training run, or null; "seed": of the training, or null;
+  "measured_with": "num_images" (of each set, 0: all), "num_noise" (attacked) and "seed" of the measurements;
+  "network_sha256"; "versions".
 * "notes": texts, what the numbers promise and what they do not.
 * "variants": name ("int8") -> "file", and what differs: "temperature", "threshold", "thresholds", "calibration",
-  "test_error", "confidence".
+  "test_error", "confidence". Inside that file they stand at the top.
 * "artifacts": file -> SHA-256. Only in the file beside the artifacts: none of them can hold its own digest.
 """
 
@@ -56,7 +58,7 @@ def build(name, measurements, model, calibrated, *, threshold, resize):
             "name": data.name,
             "fingerprint": data.fingerprint,
             "num_classes": data.num_classes,
-            "class_names": [str(name) for name in data.class_names],
+            "class_names": [str(name).encode("utf-8", "replace").decode() for name in data.class_names],
             "num_test": len(data.test_labels),
         },
         "input": {
@@ -69,6 +71,7 @@ def build(name, measurements, model, calibrated, *, threshold, resize):
         },
         **numbers,
         "epsilon": measurements.protocol.epsilon,
+        "measured_with": {name: getattr(measurements.protocol, name) for name in ("num_images", "num_noise", "seed")},
         "flags": flags,
         "seed": int(flags["seed"]) if flags and "seed" in flags else None,
         "network_sha256": classifier.sha256,

@@ -1,5 +1,7 @@
 """`MODEL_CARD.md`: the metadata as a page for people."""
 
+import re
+
 import jinja2
 
 
@@ -17,14 +19,19 @@ def render(metadata, verification):
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # Markdown; a bar alone would end a cell
     )
-    environment.filters |= {"rate": _rate, "percent": _percent, "cell": lambda text: str(text).replace("|", "\\|")}
+    environment.filters |= {"rate": _rate, "percent": _percent, "cell": _cell}
     variants = {"float32": metadata, **metadata["variants"]}
-    return environment.get_template("model_card.jinja").render(
-        metadata=metadata, variants=variants, verification=verification
-    )
+    template = environment.get_template("model_card.jinja")
+    return template.render(metadata=metadata, variants=variants, verification=verification).rstrip() + "\n"
 
 
 _FOLDER = __file__.removesuffix("model_card.py") + "templates"
+
+
+def _cell(text):
+    """Text that stays one cell, and text, in Markdown."""
+    text = re.sub(r"([\\`*_<>|\[\]])", r"\\\1", str(text))
+    return " ".join(text.split())
 
 
 def _rate(value):

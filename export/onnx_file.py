@@ -35,6 +35,12 @@ def convert_network(network, image_shape):
     import tensorflow as tf
     import tf2onnx
 
+    half = sorted({layer.compute_dtype for layer in _layers(network)} & {"float16", "bfloat16"})
+    if half:
+        raise UnsupportedOpError(
+            f"The network must compute in float32 to become an ONNX file. Received: layers of {', '.join(half)}. Build "
+            "it again under the policy float32 and load its weights, or export a SavedModel alone."
+        )
     signature = [tf.TensorSpec((None, *image_shape), tf.float32, name="images")]
 
     @tf.function(input_signature=signature)
@@ -46,6 +52,12 @@ def convert_network(network, image_shape):
     logger.setLevel(logging.CRITICAL)  # it logs what it cannot convert, and writes a file nevertheless
     try:
         proto, _ = tf2onnx.convert.from_function(logits, input_signature=signature, opset=OPSET)
+    except Exception as error:  # it can fail in any way
+        cause = " ".join(str(error).split())[:300]
+        raise UnsupportedOpError(
+            f"The network must be one that tf2onnx can convert. It fails: {cause}. Export a SavedModel alone, or put "
+            "other layers in their place."
+        ) from error
     finally:
         logger.setLevel(level)
     _embed_captured(proto, logits.get_concrete_function())
@@ -61,6 +73,13 @@ def convert_network(network, image_shape):
             f"The network must be a function of its images alone. Received: inputs and outputs {names}."
         )
     return _with_constant_shapes(proto)
+
+
+def _layers(network):
+    """The layers of a model, and those of the models among them."""
+    for layer in getattr(network, "layers", []):
+        yield layer
+        yield from _layers(layer)
 
 
 def _embed_captured(proto, concrete):

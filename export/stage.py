@@ -1,5 +1,6 @@
 """From a classifier to a verified version: measure, write, prove, rename into place."""
 
+import contextlib
 import json
 import pathlib
 
@@ -11,7 +12,7 @@ from keras_acet._prediction import as_float
 
 from . import metadata, model_card, onnx_file, savedmodel, verification
 from .measuring import Measurements
-from .versions import check_version, new_version, next_version
+from .versions import check_version, new_version
 from .warmup import write_warmup_requests
 
 FORMATS = ("savedmodel", "onnx")
@@ -75,17 +76,19 @@ def export(
     measurements = Measurements(classifier, data, protocol, suite, store or evaluation.Store(), tell)
     model = measurements.serving_model(measurements.calibration, threshold)
     about = metadata.build(name, measurements, model, measurements.calibration, threshold=threshold, resize=resize)
-    with new_version(directory, version) as folder:
-        try:
-            quantized = None
-            if quantize:
-                tell("int8: quantising")
-                about["variants"]["int8"], quantized = _quantized(proto, measurements, threshold)
-            _write(folder, about, model, proto, quantized, formats=formats, resize=resize, tell=tell, sets=measurements)
-        except (OSError, tf.errors.OpError) as error:  # a full disk, as Python and as TensorFlow tell it
-            raise OSError(f"{directory} cannot be written: {getattr(error, 'message', error)}") from error
-        number = version or next_version(directory)
-    return directory / str(number)
+    artifacts = []
+    if "savedmodel" in formats:
+        artifacts.append(_SavedModel(model, verification.cases(model, measurements.sets(), resize=resize), resize))
+    if "onnx" in formats:
+        artifacts.append(_ONNX("model.onnx", onnx_file.wrap(proto, model), model, model, measurements.sets()))
+    if quantize:
+        tell("int8: quantising")
+        about["variants"]["int8"], quantized, served = _quantized(proto, measurements, threshold)
+        live = onnx_file.Predictor(quantized, served)
+        artifacts.append(_ONNX("model.int8.onnx", quantized, served, live, measurements.sets()))
+    with new_version(directory, version) as new:
+        _write(new.folder, about, artifacts, tell)
+    return new.path
 
 
 def _check_arguments(classifier, name, formats, quantize, threshold):
@@ -105,12 +108,16 @@ def _check_arguments(classifier, name, formats, quantize, threshold):
     if isinstance(threshold, str) and threshold not in ("95", "99", "conformal"):
         raise ValueError(f"`threshold` must be '95', '99', 'conformal' or a number. Received: threshold={threshold!r}.")
     if not name or name.startswith(".") or any(letter in "/\\:" or not letter.isprintable() for letter in name):
-        raise ValueError(f"`name` must be usable as the name of a folder, not hidden. Received: name={name!r}.")
+        raise ValueError(
+            f"`name` must be usable as the name of a folder: not hidden, without / \\ and :. Received: name={name!r}."
+        )
 
 
 def _quantized(proto, measurements, threshold):
     """The metadata of the quantised network, with a temperature and thresholds of its own, and its ONNX model."""
-    images = as_float(measurements.data.train_images[:_NUM_QUANTIZATION_IMAGES])
+    images = measurements.data.train_images
+    chosen = np.random.default_rng(measurements.protocol.seed).permutation(len(images))[:_NUM_QUANTIZATION_IMAGES]
+    images = as_float(images[np.sort(chosen)])
     network = onnx_file.quantize(proto, images)  # training images, as ranges should not depend on test images
     uncalibrated = measurements.serving_model(_NOT_CALIBRATED, 0.0)
     plain = onnx_file.Predictor(onnx_file.wrap(network, uncalibrated), uncalibrated)
@@ -122,65 +129,109 @@ def _quantized(proto, measurements, threshold):
     wrapped = onnx_file.wrap(network, model)
     predictor = onnx_file.Predictor(wrapped, model)
     numbers = metadata.measured(measurements, predictor, calibrated, threshold=threshold)
-    return {"file": "model.int8.onnx", **numbers}, wrapped
+    return {"file": "model.int8.onnx", **numbers}, wrapped, model
 
 
 _NOT_CALIBRATED = {"temperature": 1.0, "thresholds": []}
 
 
-def _write(folder, about, model, proto, quantized, *, formats, resize, tell, sets):
-    text = json.dumps(about)
+def _write(folder, about, artifacts, tell):
     path = folder / "metadata.json"
-    path.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")  # becomes an asset; written again below
-    found = verification.cases(model, sets.sets(), resize=resize)
+    with _disk_errors(folder.parent):
+        path.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")  # becomes an asset; written again below
     entries = []
-    threshold = np.float32(about["threshold"]["value"])
-    if "savedmodel" in formats:
-        tell("writing the SavedModel")
-        savedmodel.write_savedmodel(model, folder, metadata=about, metadata_path=path, resize=resize)
-        _write_warmup(folder, about, found)
-        calls = [*found, verification.with_threshold(found, model, np.array([0.5], np.float32))]
-        for runtime in ("tensorflow", "c_api"):
-            tell(f"verifying the SavedModel ({runtime})")
-            outputs = verification.run_savedmodel(folder, calls, runtime)
-            entries.append(verification.report(runtime, "saved_model.pb", calls, outputs, threshold))
-    if "onnx" in formats:
-        entries.append(
-            _onnx(folder / "model.onnx", onnx_file.wrap(proto, model, metadata=text), model, found, threshold, tell)
-        )
-    if quantized is not None:
-        onnx_file.set_metadata(quantized, text)
-        live = onnx_file.Predictor(quantized, model)
-        own = verification.cases(live, sets.sets(), resize=resize)
-        threshold = np.float32(about["variants"]["int8"]["threshold"]["value"])
-        entries.append(_onnx(folder / "model.int8.onnx", quantized, live, own, threshold, tell))
+    for artifact in artifacts:
+        tell(f"writing {artifact.name}")
+        with _disk_errors(folder.parent):
+            artifact.write(folder, about)
+        entries += artifact.verify(folder, tell)
     verified = {"schema_version": 1, "tolerance": verification.TOLERANCE, "passed": True, "artifacts": entries}
-    (folder / "verification.json").write_text(json.dumps(verified, indent=2) + "\n", encoding="utf-8")
-    (folder / "MODEL_CARD.md").write_text(model_card.render(about, verified), encoding="utf-8")
-    path.unlink()
-    complete = {**about, "artifacts": metadata.digests(folder)}
-    path.write_text(json.dumps(complete, indent=2) + "\n", encoding="utf-8")
+    with _disk_errors(folder.parent):
+        (folder / "verification.json").write_text(json.dumps(verified, indent=2) + "\n", encoding="utf-8")
+        (folder / "MODEL_CARD.md").write_text(model_card.render(about, verified), encoding="utf-8")
+        path.unlink()
+        complete = {**about, "artifacts": metadata.digests(folder)}
+        path.write_text(json.dumps(complete, indent=2) + "\n", encoding="utf-8")
 
 
-def _onnx(path, proto, model, found, threshold, tell):
-    tell(f"writing and verifying {path.name}")
-    path.write_bytes(proto.SerializeToString())
-    calls = [case for case in found if case.signature == "serving_default"]
-    calls.append(verification.with_threshold(found, model, np.float32(0.5)))
-    outputs = verification.run_onnx(path, calls)
-    return verification.report("onnxruntime", path.name, calls, outputs, threshold)
+@contextlib.contextmanager
+def _disk_errors(directory):
+    """Names the place where nothing can be written: a full disk, as Python and as TensorFlow tell it."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise OSError(f"{directory} cannot be written: {getattr(error, 'message', error)}") from error
 
 
-def _write_warmup(folder, about, found):
-    """One request for each signature; `metadata` asks for one output, so that a server that batches takes it."""
-    requests = {
-        case.signature: ({name: array[:1] for name, array in case.inputs.items()}, None)
-        for case in found
-        if len(case.expected["label"])
-    }
-    images = requests["serving_default"][0]["images"]
-    requests["serving_threshold"] = ({"images": images, "threshold": np.array([0.5], np.float32)}, None)
-    requests["metadata"] = ({}, ["json"])
-    extra = folder / "assets.extra"
-    extra.mkdir()
-    write_warmup_requests(extra / "tf_serving_warmup_requests", about["name"], requests)
+class _SavedModel:
+    name = "saved_model.pb"
+
+    def __init__(self, model, cases, resize):
+        self._model = model
+        self._cases = [*cases, verification.with_threshold(cases, model, np.array([0.5], np.float32))]
+        self._resize = resize
+
+    def write(self, folder, about):
+        savedmodel.write_savedmodel(
+            self._model, folder, metadata=about, metadata_path=folder / "metadata.json", resize=self._resize
+        )
+        (folder / "assets.extra").mkdir()
+        write_warmup_requests(
+            folder / "assets.extra" / "tf_serving_warmup_requests", about["name"], self._warmup_requests()
+        )
+
+    def _warmup_requests(self):
+        """One for each signature; `metadata` asks for one output, so that a server that batches takes it."""
+        images = next(case.inputs["images"] for case in self._cases if len(case.expected["label"]))[:1]
+        requests = {"metadata": ({}, ["json"])}
+        for case in self._cases:
+            requests[case.signature] = ({name: array[:1] for name, array in case.inputs.items()}, None)
+        requests["serving_default"] = ({"images": images}, None)
+        return requests
+
+    def verify(self, folder, tell):
+        entries = []
+        for runtime in ("tensorflow", "c_api"):
+            tell(f"verifying {self.name} ({runtime})")
+            outputs = verification.run_savedmodel(folder, self._cases, runtime)
+            entries.append(verification.report(runtime, self.name, self._cases, outputs, self._model.threshold))
+        return entries
+
+
+class _ONNX:
+    """An ONNX file.
+
+    Args:
+        name: Of the file.
+        proto: `onnx.ModelProto` from `onnx_file.wrap`.
+        model: `ServingModel` it was wrapped for.
+        live: What it has to agree with: the `ServingModel`, or for a quantised network the `Predictor`.
+        sets: List of `Measurements.sets`.
+    """
+
+    def __init__(self, name, proto, model, live, sets):
+        self.name = name
+        self._proto = proto
+        self._model = model
+        cases = [case for case in verification.cases(live, sets) if case.signature == "serving_default"]
+        self._empty = [case for case in cases if not len(case.expected["label"])]
+        self._cases = [case for case in cases if len(case.expected["label"])]
+        self._cases.append(verification.with_threshold(cases, live, np.float32(0.5)))
+
+    def write(self, folder, about):
+        own = next((variant for variant in about["variants"].values() if variant["file"] == self.name), {})
+        numbers = {name: value for name, value in own.items() if name != "file"}
+        onnx_file.set_metadata(self._proto, json.dumps({**about, **numbers}))
+        (folder / self.name).write_bytes(self._proto.SerializeToString())
+
+    def verify(self, folder, tell):
+        tell(f"verifying {self.name}")
+        path, threshold = folder / self.name, self._model.threshold
+        outputs = verification.run_onnx(path, self._cases)
+        entry = verification.report("onnxruntime", self.name, self._cases, outputs, threshold)
+        try:  # ONNX Runtime cannot run every network on none, and may break off the process
+            outputs = verification.run_onnx(path, self._empty)
+            empty = verification.report("onnxruntime", self.name, self._empty, outputs, threshold)
+            return [{**entry, "cases": {**empty["cases"], **entry["cases"]}, "empty_batch": True}]
+        except verification.VerificationError:
+            return [{**entry, "empty_batch": False}]

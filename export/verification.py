@@ -56,7 +56,8 @@ def cases(model, sets, *, resize=False):
     """
     images = {found["kind"]: found["images"] for found in sets if not isinstance(found["images"], str)}
     test = as_float(images["test"][0][:256])
-    batches = {f"test images, batch of {size}": test[:size] for size in (0, 1, 7, 64, len(test)) if size <= len(test)}
+    test = np.resize(test, (max(len(test), 64), *test.shape[1:]))  # repeated where there are too few
+    batches = {f"test images, batch of {size}": test[:size] for size in (0, 1, 7, 64, len(test))}
     batches["noise"] = images["noise"][0][:64]
     if "worst_case_noise" in images:
         candidates = images["worst_case_noise"]
@@ -145,10 +146,15 @@ def _run(path, found, runtime, calls, *more):
             "more": more,
         }
         (folder / "request.json").write_text(json.dumps(request))
-        command = [sys.executable, "-I", str(_HERE / "fresh.py"), str(folder / "request.json")]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        command = [sys.executable, "-P", str(_HERE / "fresh.py"), str(folder / "request.json")]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise VerificationError(
+                f"{path.name} takes more than {_SECONDS} s in a fresh process ({runtime})"
+            ) from error
         if result.returncode:
-            last = (result.stderr.strip().splitlines() or ["no message"])[-1]
+            last = (result.stderr.strip().splitlines() or ["no message"])[-1].removesuffix(".")
             raise VerificationError(f"{path.name} does not run in a fresh process ({runtime}): {last}")
         with np.load(folder / "outputs.npz", allow_pickle=False) as archive:
             return [
@@ -208,7 +214,7 @@ def report(runtime, path, found, outputs, threshold):
         result = compare(case, got, case.inputs.get("threshold", threshold))
         if result["failures"]:
             raise VerificationError(
-                f"{path} ({runtime}) differs from the live model on {case.name}: {result['failures'][0]}."
+                f"{path} ({runtime}) differs from the live model on {case.name}: {result['failures'][0]}"
             )
         del result["failures"]
         entry["cases"][case.name] = result

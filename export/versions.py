@@ -7,7 +7,7 @@ import pathlib
 import shutil
 import tempfile
 
-_TEMPORARY = ".tmp-"
+_TEMPORARY = ".keras_acet-export-"
 
 
 def next_version(directory):
@@ -23,11 +23,29 @@ def check_version(directory, version):
         raise ValueError(f"{directory} cannot hold versions: {existing} is a file. Name another place.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ValueError(f"{directory} cannot be written: {existing} is not writable. Name another place.")
+    if directory.exists() and directory.stat().st_dev != directory.resolve().parent.stat().st_dev:
+        raise ValueError(
+            f"{directory} must lie on the file system of its parent, or no version could be renamed into it. Received: "
+            "a link or a mount. Name what is behind it."
+        )
     if version is not None and (directory / str(version)).exists():
         raise ValueError(
             f"Version {version} of {directory.name} exists already in {directory.parent}. Versions are never replaced: "
             "servers may hold them. Leave the number out to take the next one."
         )
+
+
+class NewVersion:
+    """A version that is being written.
+
+    Attributes:
+        folder: `pathlib.Path` to write into.
+        path: `pathlib.Path` of the version; None until the folder was renamed.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.path = None
 
 
 @contextlib.contextmanager
@@ -43,7 +61,7 @@ def new_version(directory, version=None):
         version: int, or None for the number after the largest one at the end.
 
     Yields:
-        `pathlib.Path`. After the body: renamed.
+        `NewVersion`.
 
     Raises:
         ValueError: If the version exists, before or after the body; the folder goes then, too.
@@ -52,13 +70,13 @@ def new_version(directory, version=None):
     check_version(directory, version)
     missing = [parent for parent in directory.parents if not parent.exists()]
     directory.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(directory.parent)
     try:
         with _locked_folder(directory.parent) as folder:
-            yield folder
+            new = NewVersion(folder)
+            yield new
             _sync_tree(folder)
             directory.mkdir(exist_ok=True)
-            _rename(folder, directory, version)
+            new.path = _rename(folder, directory, version)
             _sync(directory)
     except BaseException:
         with contextlib.suppress(OSError):  # one that holds something is left
@@ -70,11 +88,12 @@ def new_version(directory, version=None):
 def _rename(folder, directory, version):
     number = version or next_version(directory)
     while True:
+        path = directory / str(number)
         try:
-            os.rename(folder, directory / str(number))  # fails if there is one that is not empty
-            return
+            os.rename(folder, path)  # fails if there is one that is not empty
+            return path
         except OSError:
-            if version is not None or not (directory / str(number)).exists():
+            if version is not None or not path.exists():
                 check_version(directory, version)
                 raise
             number = next_version(directory)  # another process was faster
@@ -82,10 +101,12 @@ def _rename(folder, directory, version):
 
 @contextlib.contextmanager
 def _locked_folder(parent):
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with _locked(parent):  # nobody takes a folder that is not locked yet for an abandoned one
+        _remove_abandoned(parent)
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+        descriptor = os.open(folder, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
         mask = os.umask(0)
         os.umask(mask)
         folder.chmod(0o777 & ~mask)  # mkdtemp's own would lock a server out
@@ -97,13 +118,18 @@ def _locked_folder(parent):
 
 def _remove_abandoned(parent):
     for folder in parent.glob(_TEMPORARY + "*"):
-        with contextlib.suppress(OSError):  # held by another process, or gone
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
-            finally:
-                os.close(descriptor)
+        with contextlib.suppress(OSError), _locked(folder, fcntl.LOCK_NB):  # held by another process, or gone
+            shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _locked(folder, more=0):
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | more)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _versions(directory):

@@ -141,6 +141,8 @@ def check(classifier, data):
         )
     try:
         logits = classifier.logits(data.test_images[:_NUM_CHECKED])
+        if classifier.is_differentiable:
+            classifier.is_differentiable = _has_gradient(classifier, data.test_images[:2])
     except Exception as error:  # a model can fail in any way
         raise ValueError(
             f"{name} must take images of shape {shape}, as {data.name} has them. It fails: {_one_line(error)}"
@@ -161,8 +163,6 @@ def check(classifier, data):
             f"{name} must give logits. Received: what looks like probabilities (none negative, each row sums to 1). "
             "Remove the softmax at its end (in Keras: activation=None in the last layer)."
         )
-    if classifier.is_differentiable:
-        classifier.is_differentiable = _has_gradient(classifier, data.test_images[:2])
 
 
 def _has_gradient(classifier, images):

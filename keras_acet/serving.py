@@ -37,7 +37,7 @@ class ServingModel:
     Call arguments:
         images: float32 tensor `(batch, *image_shape)`, any values.
         temperature, threshold: None, or float32 tensors instead of the model's own: scalars; the threshold may have
-            shape `(batch,)`.
+            shape `(1,)` or `(batch,)` as well.
 
     Returns:
         dict: "label", int64 `(batch,)`; "confidence", float32 `(batch,)` in [1/K, 1]; "probabilities" and "logits",
@@ -76,7 +76,7 @@ class ServingModel:
 
     def __call__(self, images, *, temperature=None, threshold=None):
         temperature = tf.constant(self.temperature) if temperature is None else temperature
-        threshold = tf.constant(self.threshold) if threshold is None else threshold
+        threshold = tf.broadcast_to(self.threshold if threshold is None else threshold, tf.shape(images)[:1])
         # oneDNN's convolution fails for a batch of none (TensorFlow 2.21): it gets an image, taken away again below.
         count = tf.shape(images)[0]
         filling = tf.zeros(tf.concat([[tf.cast(count == 0, tf.int32)], self.image_shape], axis=0))

@@ -7,10 +7,12 @@ from keras_acet.export import versions
 
 
 def write(directory, version=None):
-    with versions.new_version(directory, version) as folder:
-        (folder / "inner").mkdir()
-        (folder / "inner" / "file").write_text("whole")
-        assert not directory.exists() or folder.name not in os.listdir(directory)
+    with versions.new_version(directory, version) as new:
+        (new.folder / "inner").mkdir()
+        (new.folder / "inner" / "file").write_text("whole")
+        assert new.path is None and (not directory.exists() or new.folder.name not in os.listdir(directory))
+    assert (new.path / "inner" / "file").read_text() == "whole"
+    return new.path.name
 
 
 def test_numbers_go_on_from_the_largest(tmp_path):
@@ -41,9 +43,10 @@ def test_an_existing_version_is_never_replaced(tmp_path):
 
 
 def test_a_version_that_appears_meanwhile(tmp_path):
-    with versions.new_version(tmp_path / "name") as folder:
-        (folder / "file").write_text("mine")
-        write(tmp_path / "name")
+    with versions.new_version(tmp_path / "name") as new:
+        (new.folder / "file").write_text("mine")
+        assert write(tmp_path / "name") == "1"
+    assert new.path == tmp_path / "name" / "2"
     assert sorted(os.listdir(tmp_path / "name")) == ["1", "2"]
     with (
         pytest.raises(ValueError, match="Version 3 of name exists already"),
@@ -60,15 +63,15 @@ def test_a_failure_leaves_nothing(tmp_path):
 
 
 def test_leftovers_of_the_killed_go_and_those_of_the_living_stay(tmp_path):
-    dead, alive = tmp_path / ".tmp-dead", tmp_path / ".tmp-alive"
-    for folder in (dead, alive):
+    dead, alive = (tmp_path / f".keras_acet-export-{name}" for name in ("dead", "alive"))
+    for folder in (dead, alive, tmp_path / ".tmp-mine"):
         folder.mkdir()
         (folder / "file").write_text("half")
     descriptor = os.open(alive, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     write(tmp_path / "name")
     os.close(descriptor)
-    assert sorted(os.listdir(tmp_path)) == [".tmp-alive", "name"]
+    assert sorted(os.listdir(tmp_path)) == [".keras_acet-export-alive", ".tmp-mine", "name"]
 
 
 def test_where_nothing_can_be_written(tmp_path):
