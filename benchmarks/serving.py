@@ -3,8 +3,8 @@
     python benchmarks/serving.py [--model=PATH.keras] [--rounds=15] [--num_threads=1]
 
 Without `--model` a LeNet for 28x28 gray images and a ResNet-20 for 32x32 colour images, untrained, are timed: speed
-does not depend on the weights. Four variants: the network as tf2onnx converts it; the same with the constant shapes that
-`export` gives it (bare); the served graph, with guard, temperature and decision; and the SavedModel's signature in
+does not depend on the weights. Four variants: the network as tf2onnx converts it; the same with the constant shapes
+that `export` gives it (bare); the served graph, with guard, temperature and decision; and the SavedModel's signature in
 TensorFlow. They take turns call by call, so that a loaded machine meets them all. A round is the median of its calls.
 """
 
@@ -81,6 +81,7 @@ def main(_):
 
     from keras_acet import networks
 
+    logging.set_verbosity(logging.WARNING)
     models = {
         "LeNet": networks.build("lenet", (28, 28, 1), 10),
         "ResNet-20": networks.build("resnet20", (32, 32, 3), 10),

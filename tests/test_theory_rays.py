@@ -9,6 +9,7 @@ from test_theory_regions import CLOSE, NETWORKS, make
 from keras_acet import theory
 from keras_acet.report.figures.rays import confidence_along_rays
 from keras_acet.report.figures.style import drawing
+from keras_acet.report.formatting import percent
 from keras_acet.theory import paths, pieces
 
 
@@ -300,5 +301,4 @@ def test_the_figure_of_rays():
         figure = confidence_along_rays(grown)
     assert figure.png.startswith(b"\x89PNG") and figure.name == "rays"
     for name, growth in grown.items():
-        share = f"{100 * growth.share_sure:.0f}\N{NARROW NO-BREAK SPACE}%"
-        assert f"{name}: tends to 1 on {share}"[:-1] in figure.alt.replace(".0", "") and "8 rays" in figure.alt
+        assert f"{name}: tends to 1 on {percent(growth.share_sure)} of 8 rays" in figure.alt

@@ -40,7 +40,7 @@ def alpha_scaling(predict, image_shape, *, num_trials=10_000, seed=0, progress=N
     """
     alpha, is_confident = np.empty(num_trials), np.empty(num_trials, bool)
     for part, x in _inputs(image_shape, num_trials, seed):
-        alpha[part] = _smallest_alpha(predict, x)
+        alpha[part] = scan_alpha(predict, x)
         is_confident[part] = _ever_confident(predict, x)
         if progress is not None:
             progress(part.stop / num_trials)
@@ -109,7 +109,8 @@ def _confidence(predict, x):
     return confidence
 
 
-def _smallest_alpha(predict, x):
+def scan_alpha(predict, x):
+    """Searches the first number of `alpha_scaling` for float32 inputs `(n, ...)`: float array `(n,)`, see there."""
     found = np.full(len(x), np.inf)
     below = np.ones(len(x))
     left = np.arange(len(x))

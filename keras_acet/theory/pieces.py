@@ -12,6 +12,10 @@ Nothing is sampled: within a piece all units are affine, and every change of sig
 units that change at one place give one row. Two that change closer together than float64 can tell may give two rows in
 either order, whose values agree up to rounding. After the last step the rows are the corners of the logits.
 
+All rows of a layer are computed together, so a thousand pieces take about as long as a forward pass of five hundred
+inputs, in float64; the last layers see all of them, the first ones few. What does not fit into a part of limited size
+is cut along the ray, and its parts go on from left to right.
+
 Rows have homogeneous coordinates: weight 1 for points, 0 for a direction, to which no bias is added. ReLU and maximum
 are positively homogeneous, so of the direction of the last piece, once all changes along it are known, they give the
 direction of its image.
@@ -22,7 +26,7 @@ import tensorflow as tf
 
 from keras_acet.theory.piecewise import DTYPE, Affine, ReLU
 
-_TIED = 1e-13
+_TIED = 1e-13  # slopes of candidates closer than this, relative to candidates and slopes, are rounding
 LARGEST = 1e100  # changes farther out than this are not looked for
 _MAX_ELEMENTS = 2**22  # of the largest tensor of a part; 32 MB
 

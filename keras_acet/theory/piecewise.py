@@ -95,11 +95,11 @@ class Step(NamedTuple):
 class PiecewiseAffine:
     """A network that is affine on each of finitely many polytopes, step by step, in float64.
 
-    Made of: Dense; Conv1D, 2D, 3D and DepthwiseConv1D, 2D with any stride, padding, dilation and groups; ReLU
-    and LeakyReLU, also as `Activation` or `activation=`; max, average and global pooling; BatchNormalization,
-    Normalization and Rescaling; Flatten, Reshape, Permute, RepeatVector, zero padding, cropping, UpSampling1D; Add,
-    Average and Concatenate; Dropout and what else does nothing after training; models of these within models. Weights
-    are read at each call, and gradients flow to them.
+    Made of: Dense; Conv1D, 2D, 3D and DepthwiseConv1D, 2D with any stride, padding, dilation and groups; ReLU and
+    LeakyReLU, also as `Activation` or `activation=`; max, average and global pooling; BatchNormalization, Normalization
+    and Rescaling; Flatten, Reshape, Permute, RepeatVector, zero padding, cropping, UpSampling1D; Add, Average and
+    Concatenate; Dropout and what else does nothing after training; models of these within models. Weights are read at
+    each call, and gradients flow to them.
 
     Args:
         network: Built Sequential or functional `keras.Model` with one input and one output, a vector. Channels last.
@@ -110,6 +110,7 @@ class PiecewiseAffine:
         num_classes: Length of the output.
 
     Raises:
+        TypeError: If `network` is no `keras.Model`.
         ValueError: If the network has a layer of another kind, named in the message, or is not of this form.
 
     Example:
