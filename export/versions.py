@@ -7,6 +7,8 @@ import pathlib
 import shutil
 import tempfile
 
+from keras_acet.runs.files import sync
+
 _TEMPORARY = ".keras_acet-export-"
 
 
@@ -77,7 +79,7 @@ def new_version(directory, version=None):
             _sync_tree(folder)
             directory.mkdir(exist_ok=True)
             new.path = _rename(folder, directory, version)
-            _sync(directory)
+            sync(directory)
     except BaseException:
         with contextlib.suppress(OSError):  # one that holds something is left
             for parent in missing:
@@ -139,12 +141,4 @@ def _versions(directory):
 
 def _sync_tree(folder):
     for path in [*folder.rglob("*"), folder]:
-        _sync(path)
-
-
-def _sync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path)

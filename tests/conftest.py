@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,3 +101,21 @@ def images_npz(tmp_path_factory):
     images = draw.integers(0, 256, (64, 12, 12, 1), dtype=np.uint8)
     np.savez(path, images=images, labels=np.arange(64) % 3)
     return path
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium, with what it logs and asks for."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the pip package selenium")
+    binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    driver = shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("needs Chromium and chromedriver (Debian: chromium, chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield started
+    started.quit()

@@ -12,9 +12,9 @@ def whole_file(path):
     temporary = path.with_name(TEMPORARY + path.name)
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -24,7 +24,8 @@ def write_text(path, text):
         temporary.write_text(text)
 
 
-def _sync(path):
+def sync(path):
+    """Waits until a file, or the entries of a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
