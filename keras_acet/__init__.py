@@ -20,6 +20,7 @@ from keras_acet import published_weights
 from keras_acet import runs
 from keras_acet import schedules
 from keras_acet import serving
+from keras_acet import theory
 from keras_acet import trainer
 from keras_acet.adversary import Adversary
 from keras_acet.adversary import PersistentAdversary
@@ -49,5 +50,6 @@ __all__ = [
     "runs",
     "schedules",
     "serving",
+    "theory",
     "trainer",
 ]

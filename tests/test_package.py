@@ -68,6 +68,7 @@ def test_imports_point_downwards():
         keras_acet.evaluation,
         keras_acet.networks,
         keras_acet.runs,
+        keras_acet.theory,
     ],
 )
 def test_all_lists_every_public_name(package):
