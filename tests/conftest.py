@@ -103,7 +103,7 @@ def images_npz(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its logs hold what other modules did
 def browser():
     """Headless Chromium, with what it logs and asks for."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs the pip package selenium")
