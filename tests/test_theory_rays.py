@@ -302,3 +302,24 @@ def test_the_figure_of_rays():
     assert figure.png.startswith(b"\x89PNG") and figure.name == "rays"
     for name, growth in grown.items():
         assert f"{name}: tends to 1 on {percent(growth.share_sure)} of 8 rays" in figure.alt
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 10, 49, 100])
+def test_the_level_of_a_uniform_guess_is_reached_at_once(num_classes):
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(num_classes, kernel_initializer="zeros")])
+    assert theory.smallest_alpha(network, np.ones((1, 2)), level=1 / num_classes).tolist() == [1.0]
+    assert theory.ray(network, np.ones(2)).smallest_alpha(1 / num_classes) == theory.ray(network, np.ones(2)).start
+
+
+def test_ties_are_told_even_where_the_limit_rounds_to_one():
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2)])
+    network.set_weights([np.ones((1, 2)), np.array([50.0, 0.0])])
+    growth = theory.confidence_growth(network, np.ones((1, 1)))
+    assert growth.share_sure == 0.0 and growth.rays[0].is_tied and "where rows of V tie" in str(growth)
+
+
+def test_inputs_that_are_not_finite():
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2)])
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="The inputs must be finite"):
+            theory.smallest_alpha(network, [[bad]])

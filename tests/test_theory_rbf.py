@@ -316,3 +316,35 @@ def test_train_py_trains_it(train, tmp_path, dataset, largest_error):
     run = ka.classifiers.load(tmp_path / f"runs/{dataset}-plain")
     data = ka.datasets.load(dataset)
     assert np.mean(run.logits(data.test_images).argmax(axis=1) != data.test_labels) <= largest_error
+
+
+def test_networks_that_only_look_like_one():
+    size, classes = 2, 2
+
+    def joined(join):
+        inputs = keras.Input((size,))
+        rbf, dense = networks.RBF(size, 1.0), keras.layers.Dense(classes, use_bias=False)
+        return keras.Model(inputs, join(inputs, rbf, dense))
+
+    class Louder(networks.RBF):
+        def call(self, x):
+            return 10 * super().call(x)
+
+    inputs = keras.Input((size,))
+    louder = keras.Model(inputs, keras.layers.Dense(classes, use_bias=False)(Louder(size, 1.0)(inputs)))
+    for network in (
+        joined(lambda x, rbf, dense: dense(rbf(x)) + 3 * x),
+        joined(lambda x, rbf, dense: 1000 * dense(rbf(x))),
+        joined(lambda x, rbf, dense: dense(rbf(rbf(x)))),
+        joined(lambda x, rbf, dense: dense(dense(rbf(x)))),
+        louder,
+    ):
+        with pytest.raises(ValueError, match="`network` must"):
+            theory.rbf_confidence_bound(network, np.zeros((1, size)))
+
+
+def test_weights_that_are_not_finite():
+    network = networks.rbf((2,), 2, num_centers=3, gamma=1.0)
+    network.get_layer("logits").set_weights([np.full((3, 2), np.nan, np.float32)])
+    with pytest.raises(ValueError, match="with finite weights"):
+        theory.rbf_safe_radius(network, 0.1)

@@ -21,7 +21,8 @@ class Growth:
             there is none.
         limit_confidence: float64 array `(n,)`, see `Ray`.
         limit_class: int array `(n,)`.
-        share_sure: float in [0, 1]: the share of rays whose limit confidence is 1.
+        share_sure: float in [0, 1]: the share of rays on which one class has the largest slope, so that the confidence
+            tends to 1.
     """
 
     level: float
@@ -33,10 +34,10 @@ class Growth:
 
     def __str__(self):
         num_breaks = np.mean([len(ray.breakpoints) for ray in self.rays])
-        others = self.limit_confidence[self.limit_confidence < 1]
+        others = self.limit_confidence[[ray.is_tied for ray in self.rays]]
         limit = f"tends to 1 on {self.share_sure:.1%} of {len(self.rays)} rays"
         if len(others):
-            limit += f", to {others.min():.4g} .. {others.max():.4g} on the others"
+            limit += f", to {others.min():.4g} .. {others.max():.4g} on the others, where rows of V tie"
         return (
             f"confidence {limit}; {self.level} is reached on {np.isfinite(self.alpha).mean():.1%}, median alpha "
             f"{np.median(self.alpha):.4g}; {num_breaks:.0f} break points on average"
@@ -77,8 +78,8 @@ def confidence_growth(network, directions=None, *, num_directions=1000, start=1.
     >>> growth.share_sure, growth.limit_confidence.tolist(), growth.alpha.round(3).tolist()
     (0.5, [1.0, 0.5], [6.907, inf])
     >>> print(growth)
-    confidence tends to 1 on 50.0% of 2 rays, to 0.5 .. 0.5 on the others; 0.999 is reached on 50.0%, median alpha inf;
-    0 break points on average
+    confidence tends to 1 on 50.0% of 2 rays, to 0.5 .. 0.5 on the others, where rows of V tie; 0.999 is reached on
+    50.0%, median alpha inf; 0 break points on average
 
     Source: Hein et al., CVPR 2019, arXiv:1812.05720, Theorem 3.1.
     """
@@ -91,6 +92,8 @@ def confidence_growth(network, directions=None, *, num_directions=1000, start=1.
         flat = directions.reshape(num_directions, -1)
         flat *= math.sqrt(flat.shape[1] / 3) / np.linalg.norm(flat, axis=1, keepdims=True)
     directions = batch_of_inputs(network, directions)
+    if not len(directions):
+        raise ValueError("`directions` must hold at least one. Received: none.")
     found = rays(network, directions, start=start, progress=progress)
     limit = np.array([ray.limit_confidence for ray in found])
     return Growth(
@@ -99,5 +102,5 @@ def confidence_growth(network, directions=None, *, num_directions=1000, start=1.
         alpha=np.array([ray.smallest_alpha(level) for ray in found]),
         limit_confidence=limit,
         limit_class=np.array([ray.limit_class for ray in found]),
-        share_sure=float((limit == 1).mean()),
+        share_sure=float(np.mean([not ray.is_tied for ray in found])),
     )

@@ -133,7 +133,8 @@ def confidence_upper_bound(network, images, epsilon, *, unit_roundoff=FLOAT32):
         float64 tensor `(n,)`, differentiable.
 
     Raises:
-        As `interval_bounds`; ValueError if `epsilon` is negative.
+        As `interval_bounds`; ValueError if `epsilon` is negative; `tf.errors.InvalidArgumentError` if `images` are not
+        in [0, 1].
 
     Example: `f = (4 x, 0)` at `x = 1/2`; within 1/4 it is at most 3, and `1 / (1 + exp(-3))` is 0.9526.
 
@@ -152,9 +153,14 @@ def confidence_upper_bound(network, images, epsilon, *, unit_roundoff=FLOAT32):
 
     Source: interval bounds on noise as a training objective: Bitterwolf et al., NeurIPS 2020 (GOOD).
     """
-    if isinstance(epsilon, (int, float)) and not 0 <= epsilon < math.inf:
+    if not tf.is_tensor(epsilon) and not 0 <= epsilon < math.inf:
         raise ValueError(f"`epsilon` must be at least 0, in pixel units. Received: epsilon={epsilon}.")
     images = tf.cast(tf.convert_to_tensor(images), DTYPE)
+    tf.debugging.assert_equal(
+        tf.reduce_all((images >= 0) & (images <= 1)),
+        True,
+        "`images` must be in [0, 1]. Received: values outside. Divide 8-bit images by 255.",
+    )
     epsilon = epsilon if tf.is_tensor(epsilon) else tf.constant(epsilon, DTYPE)  # a number would first become float32
     radius = tf.cast(epsilon, DTYPE) + _check(unit_roundoff)
     low, high = tf.clip_by_value(images - radius, 0, 1), tf.clip_by_value(images + radius, 0, 1)

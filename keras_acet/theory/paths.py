@@ -29,6 +29,8 @@ class Ray:
         limit_confidence: float: what the maximal softmax confidence tends to. 1 where one class has the largest slope,
             as in Theorem 3.1; else, as where rows of `V` are equal, the confidence among the classes that share it,
             `1 / ties` if their logits are equal too. Slopes count as equal up to 1e-12 of the largest.
+        is_tied: bool: whether several classes have the largest slope. Theorem 3.1 says nothing of such a ray, and the
+            limit is below 1, though float64 may round it to 1 where the tied logits lie far apart.
     """
 
     def __init__(self, alpha, corners, slope):
@@ -38,6 +40,7 @@ class Ray:
         self.start = float(alpha[0])
         self.breakpoints = alpha[1:]
         tied = np.flatnonzero(slope >= slope.max() - _TIED * np.abs(slope).max())
+        self.is_tied = len(tied) > 1
         logits = corners[-1, tied]
         self.limit_class = int(tied[logits.argmax()])
         self.limit_confidence = float(1 / np.exp(logits - logits.max()).sum())
@@ -60,6 +63,8 @@ class Ray:
     def smallest_alpha(self, level=0.999):
         """Computes the smallest `alpha >= start` with a confidence of at least `level`; infinite if there is none."""
         check_level(level)
+        if level <= 1 / len(self.slope):  # which rounding might deny
+            return self.start
         alpha, rows = np.append(self.alpha, np.inf), np.append(self.corners, self.slope[None], axis=0)
         return float(where_reached(alpha, rows, level).min())
 
@@ -168,6 +173,8 @@ def smallest_alpha(network, x, *, level=0.999, start=1.0, progress=None):
     network = piecewise(network)
     x = batch_of_inputs(network, x)
     start, level = _check_start(start), check_level(level)
+    if level <= 1 / network.num_classes:  # which rounding might deny
+        return np.full(len(x), start)
     found = _some_alpha(network, x, level, start)
     is_done = np.zeros(len(x), bool)
     num_done = 0

@@ -206,6 +206,8 @@ def piecewise(network):
 def batch_of_inputs(network, x):
     """Returns inputs as a float64 array `(n, *input_shape)`, raises ValueError if they have another shape."""
     x = np.asarray(x, np.float64)
+    if not np.isfinite(x).all():
+        raise ValueError("The inputs must be finite. Received: some that are NaN or infinite.")
     if x.shape[1:] != network.input_shape or not x.ndim:
         raise ValueError(
             f"The inputs must have the shape {network.input_shape}, with the batch in front where there are several. "

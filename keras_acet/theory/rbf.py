@@ -123,7 +123,7 @@ def _parts(network):
     layers = [
         layer for layer in network.layers if not isinstance(layer, (keras.layers.InputLayer, keras.layers.Flatten))
     ]
-    is_rbf = len(layers) == 2 and isinstance(layers[0], RBF) and isinstance(layers[1], keras.layers.Dense)
+    is_rbf = [type(layer) for layer in layers] == [RBF, keras.layers.Dense]
     if not is_rbf or layers[1].use_bias or layers[1].activation is not keras.activations.linear:
         raise ValueError(
             "`network` must be a layer networks.RBF and a Dense without bias and activation, as networks.rbf makes "
@@ -131,5 +131,23 @@ def _parts(network):
         )
     centers, log_gamma = (keras.ops.convert_to_numpy(weight) for weight in (layers[0].centers, layers[0].log_gamma))
     alpha = keras.ops.convert_to_numpy(layers[1].kernel).astype(np.float64)
+    centers, gamma = centers.astype(np.float64), math.exp(log_gamma)
+    _check_formula(network, centers, gamma, alpha)
     variation = max(np.abs(alpha - alpha[:, [k]]).sum(axis=0).max() for k in range(alpha.shape[1]))
-    return centers.astype(np.float64), math.exp(log_gamma), alpha.shape[1], float(variation)
+    return centers, gamma, alpha.shape[1], float(variation)
+
+
+def _check_formula(network, centers, gamma, alpha):
+    """Raises if the network is not what its layers say: they may be joined in another way, or used twice."""
+    far = np.random.default_rng(0).normal(scale=10, size=(4, centers.shape[1]))
+    points = np.concatenate([centers[:4], (centers[:4] + centers.mean(axis=0)) / 2 + 0.1, far])
+    logits = network(points.reshape(len(points), *network.input_shape[1:]).astype(np.float32), training=False)
+    squares = ((points[:, None] - centers) ** 2).sum(axis=2)
+    expected = np.exp(-gamma * squares) @ alpha
+    tolerance = 1e-4 * np.abs(alpha).sum()  # above float32's rounding
+    error = np.abs(keras.ops.convert_to_numpy(logits) - expected)
+    if not (error <= tolerance).all():  # nan is not
+        raise ValueError(
+            f"`network` must compute sum_l alpha_kl exp(-gamma ||x - c_l||^2) with finite weights. Received: "
+            f"{network.name}, whose layers look like that, but whose outputs differ. Make it with networks.rbf."
+        )
