@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from keras_acet import calibration, evaluation, metrics
+from keras_acet import evaluation, metrics
 from keras_acet.serving import ServingModel
 
 # Thresholds are lowered by this, so that rounding in another runtime does not turn away the very image that set one.
 ROUNDING = 1e-6
-_NAMES = {"95": 0, "99": 1, "conformal": 2}  # the order of `calibration.thresholds`
+THRESHOLDS = {"95": 0, "99": 1, "conformal": 2}  # the order of `calibration.thresholds`
 
 
 class Measurements:
@@ -52,28 +52,24 @@ class Measurements:
         Raises:
             ValueError: If there are fewer than two calibration images.
         """
-        labels = self._held_out["labels"]
-        if len(labels) < 2:
+        count = len(self._held_out["labels"])
+        if count < 2:
             raise ValueError(
                 f"A temperature and thresholds need at least 2 images of {self.data.name} besides the test set. "
-                f"Received: {len(labels)}."
+                f"Received: {count}."
             )
-        numbers = calibration.calibrate(
-            held_out_logits, labels, test_logits, self._scores.test_labels, seed=self.protocol.seed
-        )
-        return {**numbers, "is_held_out": self._held_out["is_held_out"]}
+        return self._scores.calibrate(held_out_logits, test_logits)
 
-    def serving_model(self, calibrated, threshold, network=None):
+    def serving_model(self, calibrated, threshold):
         """Returns the `ServingModel` with a temperature and a threshold.
 
         Args:
             calibrated: Dict of `calibrated`.
             threshold: "95", "99" or "conformal", or a float.
-            network: What to serve instead of the classifier's own network.
         """
-        value = served_thresholds(calibrated)[_NAMES[threshold]] if threshold in _NAMES else float(threshold)
+        value = served_thresholds(calibrated)[THRESHOLDS[threshold]] if threshold in THRESHOLDS else float(threshold)
         return ServingModel(
-            network or self.classifier.network,
+            self.classifier.network,
             image_shape=self.data.image_shape,
             num_classes=self.data.num_classes,
             temperature=calibrated["temperature"],
@@ -151,10 +147,6 @@ class Measurements:
         confidence = {found["kind"]: found.get("confidence") for found in outputs}
         rows = []
         for row, value in zip(calibrated["thresholds"], served_thresholds(calibrated), strict=True):
-            guarantee = row["guarantee"]
-            if not calibrated["is_held_out"]:
-                was = "may have been" if calibrated["is_held_out"] is None else "was"
-                guarantee = f"None: the network {was} trained on these {row['num_images']:,} images."
             rows.append(
                 {
                     "name": row["name"],
@@ -162,7 +154,7 @@ class Measurements:
                     "num_images": row["num_images"],
                     "accepted_test": _share_reaching(confidence["test"], value),
                     "accepted_worst_noise": _share_reaching(confidence.get("worst_case_noise"), value),
-                    "guarantee": guarantee,
+                    "guarantee": row["guarantee"],
                 }
             )
         return rows

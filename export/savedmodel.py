@@ -1,5 +1,7 @@
 """The SavedModel: signatures for TensorFlow Serving around a `serving.ServingModel`."""
 
+import json
+
 import tensorflow as tf
 
 
@@ -94,8 +96,6 @@ def _to_pixels(images):
 
 
 def _constants(model, metadata):
-    import json
-
     return {
         "json": tf.constant(json.dumps(metadata)),
         "temperature": tf.constant(model.temperature),

@@ -11,7 +11,7 @@ from keras_acet import evaluation
 from keras_acet._prediction import as_float
 
 from . import metadata, model_card, onnx_file, savedmodel, verification
-from .measuring import Measurements
+from .measuring import THRESHOLDS, Measurements
 from .versions import check_version, new_version
 from .warmup import write_warmup_requests
 
@@ -76,16 +76,17 @@ def export(
     measurements = Measurements(classifier, data, protocol, suite, store or evaluation.Store(), tell)
     model = measurements.serving_model(measurements.calibration, threshold)
     about = metadata.build(name, measurements, model, measurements.calibration, threshold=threshold, resize=resize)
+    cases = verification.cases(model, measurements.sets(), resize=resize)
     artifacts = []
     if "savedmodel" in formats:
-        artifacts.append(_SavedModel(model, verification.cases(model, measurements.sets(), resize=resize), resize))
+        artifacts.append(_SavedModel(model, cases, resize))
     if "onnx" in formats:
-        artifacts.append(_ONNX("model.onnx", onnx_file.wrap(proto, model), model, model, measurements.sets()))
+        artifacts.append(_ONNX("model.onnx", onnx_file.wrap(proto, model), model, cases))
     if quantize:
         tell("int8: quantising")
-        about["variants"]["int8"], quantized, served = _quantized(proto, measurements, threshold)
-        live = onnx_file.Predictor(quantized, served)
-        artifacts.append(_ONNX("model.int8.onnx", quantized, served, live, measurements.sets()))
+        about["variants"]["int8"], quantized, live = _quantized(proto, measurements, threshold)
+        cases = verification.cases(live, measurements.sets())
+        artifacts.append(_ONNX("model.int8.onnx", quantized, live, cases))
     with new_version(directory, version) as new:
         _write(new.folder, about, artifacts, tell)
     return new.path
@@ -105,7 +106,7 @@ def _check_arguments(classifier, name, formats, quantize, threshold):
         raise ValueError(f"`quantize` must be None or 'int8'. Received: quantize={quantize!r}.")
     if quantize and "onnx" not in formats:
         raise ValueError("`quantize` is for ONNX files. Received: formats without 'onnx'.")
-    if isinstance(threshold, str) and threshold not in ("95", "99", "conformal"):
+    if isinstance(threshold, str) and threshold not in THRESHOLDS:
         raise ValueError(f"`threshold` must be '95', '99', 'conformal' or a number. Received: threshold={threshold!r}.")
     if not name or name.startswith(".") or any(letter in "/\\:" or not letter.isprintable() for letter in name):
         raise ValueError(
@@ -114,7 +115,7 @@ def _check_arguments(classifier, name, formats, quantize, threshold):
 
 
 def _quantized(proto, measurements, threshold):
-    """The metadata of the quantised network, with a temperature and thresholds of its own, and its ONNX model."""
+    """The metadata of the quantised network, calibrated on its own; its ONNX model; and that in ONNX Runtime."""
     images = measurements.data.train_images
     chosen = np.random.default_rng(measurements.protocol.seed).permutation(len(images))[:_NUM_QUANTIZATION_IMAGES]
     images = as_float(images[np.sort(chosen)])
@@ -129,7 +130,7 @@ def _quantized(proto, measurements, threshold):
     wrapped = onnx_file.wrap(network, model)
     predictor = onnx_file.Predictor(wrapped, model)
     numbers = metadata.measured(measurements, predictor, calibrated, threshold=threshold)
-    return {"file": "model.int8.onnx", **numbers}, wrapped, model
+    return {"file": "model.int8.onnx", **numbers}, wrapped, predictor
 
 
 _NOT_CALIBRATED = {"temperature": 1.0, "thresholds": []}
@@ -204,16 +205,15 @@ class _ONNX:
     Args:
         name: Of the file.
         proto: `onnx.ModelProto` from `onnx_file.wrap`.
-        model: `ServingModel` it was wrapped for.
         live: What it has to agree with: the `ServingModel`, or for a quantised network the `Predictor`.
-        sets: List of `Measurements.sets`.
+        cases: List of `verification.cases` of `live`.
     """
 
-    def __init__(self, name, proto, model, live, sets):
+    def __init__(self, name, proto, live, cases):
         self.name = name
         self._proto = proto
-        self._model = model
-        cases = [case for case in verification.cases(live, sets) if case.signature == "serving_default"]
+        self._threshold = live.threshold
+        cases = [case for case in cases if case.signature == "serving_default"]
         self._empty = [case for case in cases if not len(case.expected["label"])]
         self._cases = [case for case in cases if len(case.expected["label"])]
         self._cases.append(verification.with_threshold(cases, live, np.float32(0.5)))
@@ -226,7 +226,7 @@ class _ONNX:
 
     def verify(self, folder, tell):
         tell(f"verifying {self.name}")
-        path, threshold = folder / self.name, self._model.threshold
+        path, threshold = folder / self.name, self._threshold
         outputs = verification.run_onnx(path, self._cases)
         entry = verification.report("onnxruntime", self.name, self._cases, outputs, threshold)
         try:  # ONNX Runtime cannot run every network on none, and may break off the process

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_acet import calibration, metrics
+from keras_acet import metrics
 from keras_acet._prediction import confidence_of
 from keras_acet.classifiers import Classifier, check
 from keras_acet.evaluation import attacks, bounds, maps, scaling
@@ -339,7 +339,7 @@ def _measure(scores, made, seconds):
         left_out.append(f"attacked noise and attacked images: {what} gives no gradients")
     if protocol.num_trials:
         numbers["alpha_scaling"] = scaling.summarize_alpha_scaling(made["alpha scaling"], made.get("exact alpha"))
-    numbers["calibration"] = _calibrate(made["calibration"], test_logits, scores.test_labels, worst, protocol)
+    numbers["calibration"] = _calibrate(scores, made, worst)
     if len(data.image_shape) == 1 and data.image_shape[0] == 2:
         arrays |= maps.confidence_maps(classifier, data)
         try:
@@ -385,19 +385,11 @@ def _add_pairs(arrays, worst):
     arrays["pairs/attacked_confidence"] = confidence[shown]
 
 
-def _calibrate(held_out, test_logits, test_labels, worst, protocol):
-    if len(held_out["labels"]) < 2:
+def _calibrate(scores, made, worst):
+    if len(made["calibration"]["labels"]) < 2:
         return None
-    numbers = calibration.calibrate(
-        held_out["logits"],
-        held_out["labels"],
-        test_logits,
-        test_labels,
+    return scores.calibrate(
+        made["calibration"]["logits"],
+        made["test set"]["logits"],
         worst_noise_logits=None if worst is None else worst["logits"],
-        seed=protocol.seed,
     )
-    if not held_out["is_held_out"]:
-        was = "may have been" if held_out["is_held_out"] is None else "was"
-        for threshold in numbers["thresholds"]:
-            threshold["guarantee"] = f"None: the network {was} trained on these {threshold['num_images']:,} images."
-    return {**numbers, "is_held_out": held_out["is_held_out"]}

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import tensorflow as tf
 
+from keras_acet import calibration
 from keras_acet._prediction import as_float, confidence_of, in_batches, logits_of, traced
 from keras_acet.attack import PGD, Objective
 from keras_acet.attack_mode import attack_mode
@@ -166,6 +167,32 @@ class Scores:
         is_foreign = self.classifier.kind != "run" and self.classifier.path is not None
         is_held_out = len(self.data.calibration_labels) > 0
         return {"logits": logits, "labels": labels, "is_held_out": None if is_foreign else is_held_out}
+
+    def calibrate(self, held_out_logits, test_logits, *, worst_noise_logits=None):
+        """`calibration.calibrate` with the labels of these data, and what it is worth.
+
+        Args:
+            held_out_logits, test_logits: At the images of `calibration` and `test`, of whatever network.
+            worst_noise_logits: As for `calibration.calibrate`.
+
+        Returns:
+            dict of `calibration.calibrate` with "is_held_out" of `calibration`; without held-out images no threshold
+            has a guarantee.
+        """
+        held_out = self.calibration()
+        numbers = calibration.calibrate(
+            held_out_logits,
+            held_out["labels"],
+            test_logits,
+            self.test_labels,
+            worst_noise_logits=worst_noise_logits,
+            seed=self.protocol.seed,
+        )
+        if not held_out["is_held_out"]:
+            was = "may have been" if held_out["is_held_out"] is None else "was"
+            for threshold in numbers["thresholds"]:
+                threshold["guarantee"] = f"None: the network {was} trained on these {threshold['num_images']:,} images."
+        return {**numbers, "is_held_out": held_out["is_held_out"]}
 
     def calibration_images(self):
         """The images and labels behind `calibration`: those kept out of training, else up to 5000 of training."""
