@@ -93,6 +93,22 @@ def _branched():
     return keras.Model(inputs, layers.Dense(3)(outer(layers.Identity()(inputs))))
 
 
+def _operations():
+    inputs = keras.Input((6,))
+    x, y = layers.Dense(5)(inputs), layers.Dense(5)(inputs)
+    x = keras.ops.add(keras.ops.relu(x), keras.activations.relu(y, negative_slope=0.3)) + x
+    x = keras.ops.concatenate([keras.ops.leaky_relu(x), y, keras.activations.relu(x)], axis=1)
+    x = layers.Dense(4, keras.ops.relu)(x)
+    return keras.Model(inputs, layers.Dense(3)(layers.Dense(4, keras.ops.leaky_relu)(x)))
+
+
+def _ranks():
+    inputs = keras.Input((3, 2))
+    x = layers.Add()([inputs, layers.GlobalMaxPooling1D()(inputs)])  # adds at each place
+    x = layers.Average()([layers.Dense(2)(layers.Flatten()(x)), x])
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(layers.ReLU()(x))))
+
+
 def _linear():
     return keras.Sequential([keras.Input((2, 2)), layers.Flatten(), layers.Dense(3)])
 
@@ -106,6 +122,8 @@ NETWORKS = {
     "pools": _pools,
     "normalized": _normalized,
     "branched": _branched,
+    "operations": _operations,
+    "ranks": _ranks,
     "linear": _linear,
     "lenet": functools.partial(networks.lenet, (6, 7, 1), 4),
     "resnet20": functools.partial(networks.resnet20, (4, 4, 2), 3),
@@ -281,14 +299,65 @@ def test_bad_arguments():
         theory.region(network, np.zeros((2, 6)))
     with pytest.raises(ValueError, match="must take inputs of a fixed shape"):
         theory.PiecewiseAffine(networks_without_size())
-    with pytest.raises(ValueError, match="a built Sequential or functional model"):
+    with pytest.raises(ValueError, match=r"a built Sequential .* without inputs. Begin a Sequential with keras.Input"):
         theory.PiecewiseAffine(keras.Sequential([layers.Dense(2)]))
+    pair = keras.Input((4,)), keras.Input((4,))
+    two = keras.Model(pair, layers.Dense(2)(layers.Add()(pair)), name="two")
+    with pytest.raises(ValueError, match="must have one input and one output. Received: two with 2 and 1"):
+        theory.PiecewiseAffine(two)
     with pytest.raises(ValueError, match="channels first"):
         theory.PiecewiseAffine(_with(layers.MaxPooling2D(2, data_format="channels_first"), (1, 4, 4)))
     inputs = keras.Input((4,))
     training = keras.Model(inputs, layers.Dense(2)(layers.BatchNormalization(name="bn")(inputs, training=True)))
     with pytest.raises(ValueError, match=r"`bn` \(BatchNormalization\) must run in inference mode"):
         theory.PiecewiseAffine(training)
+
+
+def _joined(join):
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, join(inputs))
+
+
+@pytest.mark.parametrize(
+    ("join", "named"),
+    [
+        (lambda x: x - layers.ReLU()(x), r"`subtract\w*` \(Subtract\) of \(None, 4\), \(None, 4\)"),
+        (lambda x: 2 * x, r"`multiply\w*` \(Multiply\).* layers.Rescaling\(2.0\) for `2 \* x`"),
+        (lambda x: x[:, :2], r"`get_item\w*` \(GetItem\).*Use a layer in its place"),
+        (
+            lambda x: layers.GlobalMaxPooling1D()(layers.RepeatVector(4)(x) + x),
+            r"of tensors of one rank. Received: .*\(Add\) of \(None, 4, 4\), \(None, 4\)",
+        ),
+        (lambda x: x + 1.5, r"\(Add\) must be called on outputs of layers alone. Received: also 1.5.*offset=constant"),
+        (lambda x: layers.Add(name="sum")([x, np.ones((1, 4))]), r"`sum` \(Add\) must be .* Received: also array"),
+        (lambda x: keras.activations.relu(x, max_value=6), "with max_value or threshold"),
+    ],
+)
+def test_operations_that_are_not_known_are_named(join, named):
+    with pytest.raises(ValueError, match=named):
+        theory.PiecewiseAffine(_joined(join))
+
+
+def test_an_operation_of_ones_own_is_not_taken_for_that_of_keras():
+    class Add(keras.Operation):
+        def call(self, x):
+            return 3 * x
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor(x.shape)
+
+    with pytest.raises(ValueError, match=r"may hold of keras.ops only .*\(Add\)"):
+        theory.PiecewiseAffine(_joined(Add()))
+
+
+def test_layers_that_the_docstring_calls_unknown():
+    for layer in (layers.AveragePooling3D(1), layers.UpSampling2D(), layers.UpSampling3D()):
+        shape = (2, 2, 1) if type(layer) is layers.UpSampling2D else (2, 2, 2, 1)
+        with pytest.raises(ValueError, match=type(layer).__name__):
+            theory.PiecewiseAffine(_with(layer, shape))
+    for layer in (layers.Subtract(), layers.Maximum()):
+        with pytest.raises(ValueError, match=type(layer).__name__):
+            theory.PiecewiseAffine(_joined(lambda x, layer=layer: layer([x, x])))
 
 
 def networks_without_size():

@@ -98,8 +98,11 @@ class PiecewiseAffine:
     Made of: Dense; Conv1D, 2D, 3D and DepthwiseConv1D, 2D with any stride, padding, dilation and groups; ReLU and
     LeakyReLU, also as `Activation` or `activation=`; max, average and global pooling; BatchNormalization, Normalization
     and Rescaling; Flatten, Reshape, Permute, RepeatVector, zero padding, cropping, UpSampling1D; Add, Average and
-    Concatenate; Dropout and what else does nothing after training; models of these within models. Weights are read at
-    each call, and gradients flow to them.
+    Concatenate; `x + y`, relu, leaky_relu, add and concatenate of keras.ops; Dropout and what else does nothing after
+    training; models of these within models. Not known, though piecewise affine: AveragePooling3D, UpSampling2D and 3D,
+    Subtract, Maximum, ReLU6, constants such as 1 in `x + 1`.
+
+    Weights are read at each call, and gradients flow to them.
 
     Args:
         network: Built Sequential or functional `keras.Model` with one input and one output, a vector. Channels last.
@@ -161,15 +164,22 @@ class PiecewiseAffine:
             inputs, outputs = model.inputs, model.outputs
         except AttributeError:
             inputs = outputs = None
-        if not inputs or not outputs or len(inputs) != 1 or len(outputs) != 1:
+        if not inputs or not outputs:
             raise ValueError(
-                "`network` must be a built Sequential or functional model with one input and one output. Received: "
-                f"{model.name}, a {type(model).__name__}. Of a wrapper such as ACETModel pass the inner `.network`."
+                f"`network` must be a built Sequential or functional model. Received: {model.name}, a "
+                f"{type(model).__name__} without inputs. Begin a Sequential with keras.Input(image_shape); of a "
+                "wrapper such as ACETModel pass the inner `.network`."
+            )
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ValueError(
+                f"`network` must have one input and one output. Received: {model.name} with {len(inputs)} and "
+                f"{len(outputs)}. Join them by layers.Concatenate, or take the part with one of each."
             )
         index_of = {}  # from the id of a symbolic tensor to the tensor (so that it lives on) and its value's index
 
         def call(layer, *args, **kwargs):
-            tensors = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+            arguments = keras.tree.flatten((args, kwargs))
+            tensors = [x for x in arguments if isinstance(x, keras.KerasTensor)]
             # The one tensor that no layer made is the input.
             indices = tuple(index_of.get(id(x), (x, source))[1] for x in tensors)
             if kwargs.get("training"):
@@ -177,10 +187,17 @@ class PiecewiseAffine:
                     f"The layer `{layer.name}` ({type(layer).__name__}) must run in inference mode. Received: a "
                     "network that calls it with training=True."
                 )
+            known = _as_layer(layer, tensors)
+            others = [x for x in arguments if not isinstance(x, keras.KerasTensor) and x is not None and x is not False]
+            if others:
+                raise ValueError(
+                    f"The layer `{layer.name}` ({type(layer).__name__}) must be called on outputs of layers alone. "
+                    f"Received: also {others[0]!r:.40}. To add a constant use layers.Rescaling(1.0, offset=constant)."
+                )
             if isinstance(layer, keras.Model):
                 index = self._add_model(layer, *indices)
             else:
-                index = self._add_layer(layer, tensors[0].shape, indices)
+                index = self._add_layer(layer.name, known, tensors[0].shape, indices)
             output = _Stand(layer.compute_output_spec(*args, **kwargs))(*tensors)
             index_of[id(output)] = output, index
             return output
@@ -190,10 +207,9 @@ class PiecewiseAffine:
         walked = keras.models.clone_model(plain, clone_function=lambda layer: layer, call_function=call)
         return index_of.get(id(walked.outputs[0]), (None, source))[1]
 
-    def _add_layer(self, layer, shape, indices):
-        operations = _operations(layer, shape)
-        for operation in operations:
-            self.steps.append(Step(layer.name, operation, indices))
+    def _add_layer(self, name, layer, shape, indices):
+        for operation in _operations(layer, shape):
+            self.steps.append(Step(name, operation, indices))
             indices = (len(self.steps),)
         return indices[0]
 
@@ -230,6 +246,22 @@ class _Stand(keras.Operation):
         raise NotImplementedError("A stand-in is never computed.")
 
 
+def _as_layer(operation, tensors):
+    """A layer as it is; for an operation of keras.ops the layer that computes the same."""
+    if isinstance(operation, layers.Layer):
+        return operation
+    # The classes have no public names.
+    make = _OPERATIONS.get(type(operation).__name__) if type(operation).__module__.startswith("keras.") else None
+    if make is None or len({len(x.shape) for x in tensors}) > 1:  # layers broadcast ranks in another way
+        raise ValueError(
+            "`network` may hold of keras.ops only `x + y`, add, concatenate, relu and leaky_relu, of tensors of one "
+            f"rank. Received: the operation `{operation.name}` ({type(operation).__name__}) of "
+            f"{', '.join(str(x.shape) for x in tensors)}. Use a layer in its place, such as layers.Add() for `x + y`, "
+            "layers.Rescaling(2.0) for `2 * x`, layers.Reshape for reshape."
+        )
+    return make(operation)
+
+
 def _operations(layer, shape):
     """The operations that make up a layer, in order; none for one that does nothing."""
     make = _LAYERS.get(type(layer))
@@ -249,10 +281,10 @@ def _unknown(layer, what=""):
 def _activation(layer, activation, shape):
     if activation is None or activation is keras.activations.linear:
         return []
-    if activation is keras.activations.relu:
+    if activation in (keras.activations.relu, keras.ops.relu, tf.nn.relu):
         return [ReLU()]
-    if activation is keras.activations.leaky_relu:
-        return [ReLU(0.2)]  # the function's default
+    if activation in (keras.activations.leaky_relu, keras.ops.leaky_relu, tf.nn.leaky_relu):
+        return [ReLU(0.2)]  # the functions' default
     if isinstance(activation, layers.Layer):
         return _operations(activation, shape)
     raise _unknown(layer, f" with activation {getattr(activation, '__name__', activation)}")
@@ -369,16 +401,9 @@ def _rescaling(layer, shape):
     return [Affine(operator.mul, _read(layer.scale), _read(layer.offset))]
 
 
-def _add(layer, shape):
-    return [Affine(lambda *inputs: functools.reduce(operator.add, inputs))]
-
-
-def _average(layer, shape):
-    return [Affine(lambda *inputs: functools.reduce(operator.add, inputs) / len(inputs))]
-
-
-def _concatenate(layer, shape):
-    return [Affine(lambda *inputs: tf.concat(inputs, layer.axis))]
+def _merge(layer, shape):
+    twin = type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+    return [Affine(lambda *inputs: twin(list(inputs)))]
 
 
 def _in_float64(layer, shape):
@@ -405,9 +430,7 @@ _LAYERS = {
     layers.BatchNormalization: _batch_normalization,
     layers.Normalization: _normalization,
     layers.Rescaling: _rescaling,
-    layers.Add: _add,
-    layers.Average: _average,
-    layers.Concatenate: _concatenate,
+    **dict.fromkeys((layers.Add, layers.Average, layers.Concatenate), _merge),
     **dict.fromkeys(
         (
             *(layers.AveragePooling1D, layers.AveragePooling2D),  # TensorFlow has none of 3D in float64
@@ -426,4 +449,13 @@ _LAYERS = {
         ),
         _nothing,
     ),
+}
+
+# By name, from what `x + y` and functions of keras.ops and keras.activations leave in a functional model.
+_OPERATIONS = {
+    "Add": lambda operation: layers.Add(),
+    "Concatenate": lambda operation: layers.Concatenate(operation.axis),
+    "Relu": lambda operation: layers.ReLU(),
+    "ReLU": lambda operation: layers.ReLU(operation.max_value, operation.negative_slope, operation.threshold),
+    "LeakyRelu": lambda operation: layers.LeakyReLU(operation.negative_slope),
 }
