@@ -360,6 +360,34 @@ def test_layers_that_the_docstring_calls_unknown():
             theory.PiecewiseAffine(_joined(lambda x, layer=layer: layer([x, x])))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_named(bad):
+    network = keras.Sequential([keras.Input((2,)), layers.Dense(3, "relu"), layers.Dense(2, name="last")])
+    walked = theory.PiecewiseAffine(network)  # weights are checked when they are used
+    kernel, bias = network.layers[1].get_weights()
+    network.layers[1].set_weights([kernel, np.array([0.0, bad])])
+    calls = [
+        lambda f: theory.ray(f, np.ones(2)),
+        lambda f: theory.affine_map(f, np.ones(2)),
+        lambda f: theory.confidence_growth(f, num_directions=1),
+        lambda f: theory.interval_bounds(f, np.zeros((1, 2)), np.ones((1, 2))),
+        tf.function(lambda f: theory.interval_bounds(f, np.zeros((1, 2)), np.ones((1, 2)))),
+    ]
+    for call in calls:
+        for either in (network, walked):
+            with pytest.raises(ValueError, match="must be finite, and variances at least 0.* of the layer `last`"):
+                call(either)
+    network.layers[1].set_weights([kernel, bias])
+    assert np.isfinite(theory.ray(walked, np.ones(2)).slope).all()
+
+
+def test_a_negative_variance_is_named():
+    network = _with(layers.BatchNormalization(name="norm"))
+    network.layers[0].moving_variance.assign(-np.ones(4))
+    with pytest.raises(ValueError, match="variances at least 0.* of the layer `norm`"):
+        theory.region(network, np.ones(4))
+
+
 def networks_without_size():
     inputs = keras.Input((None, None, 1))
     return keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3)(inputs))))

@@ -47,6 +47,11 @@ class Affine:
     def absolute(self, *inputs):
         return self._function(*inputs) if self.kernel is None else self._function(*inputs, tf.abs(self.kernel()))
 
+    def is_finite(self):
+        """Tells whether kernel and bias are finite as they are now."""
+        parts = [part() for part in (self.kernel, self._bias) if part is not None]
+        return all(tf.reduce_all(tf.math.is_finite(part)) for part in parts)
+
 
 class ReLU:
     """`x -> x` where `x > 0`, else `negative_slope x`; the slope is at least 0, and rounded to float32 as in Keras."""
@@ -102,7 +107,8 @@ class PiecewiseAffine:
     training; models of these within models. Not known, though piecewise affine: AveragePooling3D, UpSampling2D and 3D,
     Subtract, Maximum, ReLU6, constants such as 1 in `x + 1`.
 
-    Weights are read at each call, and gradients flow to them.
+    Weights are read at each call, and gradients flow to them. That they are finite is checked here and whenever a
+    function of `theory` is called; in a `tf.function` only while it is traced.
 
     Args:
         network: Built Sequential or functional `keras.Model` with one input and one output, a vector. Channels last.
@@ -114,7 +120,8 @@ class PiecewiseAffine:
 
     Raises:
         TypeError: If `network` is no `keras.Model`.
-        ValueError: If the network has a layer of another kind, named in the message, or is not of this form.
+        ValueError: If the network has a layer of another kind, or with weights that are not finite, named in the
+            message; or is not of this form.
 
     Example:
 
@@ -139,6 +146,7 @@ class PiecewiseAffine:
                 "keras.Input(image_shape)."
             )
         self.num_classes = network.outputs[0].shape[1]
+        self.check_weights()
 
     def __call__(self, x):
         """Computes the logits of inputs `(batch, *input_shape)` as a float64 tensor `(batch, num_classes)`."""
@@ -158,6 +166,16 @@ class PiecewiseAffine:
     def last_uses(self):
         """Dict from a value to the last step that takes it."""
         return {i: index for index, step in enumerate(self.steps) for i in step.inputs}
+
+    def check_weights(self):
+        """Raises ValueError if a weight is NaN or infinite now."""
+        with tf.init_scope():
+            for step in self.steps:
+                if isinstance(step.operation, Affine) and not step.operation.is_finite():
+                    raise ValueError(
+                        "The weights of `network` must be finite, and variances at least 0. Received: NaN or infinity "
+                        f"from those of the layer `{step.name}`. Training may have diverged: load earlier weights."
+                    )
 
     def _add_model(self, model, source):
         try:
@@ -215,8 +233,11 @@ class PiecewiseAffine:
 
 
 def piecewise(network):
-    """Returns a network as a `PiecewiseAffine`; one that is so already stays."""
-    return network if isinstance(network, PiecewiseAffine) else PiecewiseAffine(network)
+    """Returns a network as a `PiecewiseAffine`; one that is so already stays, if its weights are finite now."""
+    if not isinstance(network, PiecewiseAffine):
+        return PiecewiseAffine(network)
+    network.check_weights()
+    return network
 
 
 def batch_of_inputs(network, x):
