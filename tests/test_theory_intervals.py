@@ -122,6 +122,19 @@ def test_confidence_of_a_linear_network_of_two_classes_equals_its_corners(epsilo
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("make", [mlp, leaky_with_norm])  # of 3 and 4 classes
+def test_confidence_is_max_k_1_over_sum_j_exp_of_minus_the_differences(make):
+    """`max_k 1 / sum_j exp(-U_kj)`, `U_kj` on the ball in the box."""
+    network = random_network(make, 5)
+    images = np.random.default_rng(6).uniform(size=(20, *network.input_shape[1:]))
+    low, high = np.maximum(images - 0.003, 0), np.minimum(images + 0.003, 1)
+    upper = theory.difference_upper_bounds(network, low, high, unit_roundoff=0).numpy()
+    expected = (1 / np.exp(-upper).sum(axis=2)).max(axis=1)
+    found = theory.confidence_upper_bound(network, images, 0.003, unit_roundoff=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert 1 / network.output_shape[1] < expected.min() < 0.99
+
+
 def test_two_layers_by_hand():
     network = keras.Sequential([keras.Input((2,)), layers.Dense(2, "relu"), layers.Dense(2)])
     network.set_weights(
@@ -226,6 +239,51 @@ def test_logits_in_float32_lie_within_the_bounds_of_their_point():
         exact_low, exact_high = theory.interval_bounds(network, x, x, unit_roundoff=0)
         outside += ((logits < exact_low) | (logits > exact_high)).numpy().sum()
     assert outside > 100  # so the allowance for rounding is needed
+
+
+@pytest.mark.parametrize(("dtype", "unit_roundoff"), [("float32", 2.0**-24), ("bfloat16", 2.0**-8)])
+@pytest.mark.parametrize("slope", [0.3, 0.01])
+def test_a_lone_leaky_relu_lies_within_the_bounds_of_its_point(slope, dtype, unit_roundoff):
+    network = keras.Sequential([keras.Input((1000,), dtype=dtype), layers.LeakyReLU(slope, dtype=dtype)])
+    x = tf.cast(np.random.default_rng(0).normal(size=(20, 1000)), dtype)
+    logits = tf.cast(network(x), tf.float64).numpy()
+    low, high = theory.interval_bounds(network, x, x, unit_roundoff=unit_roundoff)
+    assert (low <= logits).numpy().all() and (logits <= high).numpy().all()
+    is_product = tf.cast(x, tf.float32).numpy() < 0
+    np.testing.assert_array_equal(low[~is_product], logits[~is_product])
+    assert (high - low <= 8.01 * unit_roundoff * np.abs(low)).numpy()[is_product].all()
+
+
+@pytest.mark.parametrize("size", [3, 300])
+def test_an_affine_step_is_widened_by_n_u_of_1_minus_n_u(size):
+    """`n u / (1 - n u)` of `sum |w_i x_i|`, then `4 u` of the result; n is at least 8."""
+    network = linear_network(size, 2)
+    weights, bias = (weight.astype(np.float64) for weight in network.get_weights())
+    x = np.random.default_rng(1).normal(size=(5, size))
+    for u in (2.0**-24, 2.0**-10):
+        n = max(size, 8)
+        rounding = n * u / (1 - n * u) * np.abs(x) @ np.abs(weights)
+        exact = x @ weights + bias
+        rounding += 4 * u * (np.abs(exact) + rounding)
+        low, high = theory.interval_bounds(network, x, x, unit_roundoff=u)
+        np.testing.assert_allclose(low, exact - rounding, rtol=1e-12)
+        np.testing.assert_allclose(high, exact + rounding, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("make", "shape"), [(networks.lenet, (28, 28, 1)), (networks.resnet20, (16, 16, 3))])
+def test_the_error_of_a_step_is_at_most_16_u(make, shape):
+    """Of the sum of absolute values, for LeNet and ResNet-20 and random inputs, with up to 3136 weights per output."""
+    keras.utils.set_random_seed(0)
+    network = make(shape, 10)
+    images = np.random.default_rng(0).uniform(size=(8, *shape)).astype(np.float32)
+    steps = [layer for layer in network.layers if isinstance(layer, (layers.Dense, layers.Conv2D))]
+    errors = []
+    for layer, x in zip(steps, keras.Model(network.inputs, [layer.input for layer in steps])([images]), strict=True):
+        one = keras.Sequential([keras.Input(x.shape[1:]), layer, layers.Flatten()])
+        exact = theory.PiecewiseAffine(one)
+        sums = tf.reshape(exact.steps[0].operation.absolute(tf.abs(tf.cast(x, tf.float64))), (8, -1))
+        errors.append((np.abs(one(x).numpy().astype(np.float64) - exact(x)) / sums).numpy().max() / 2.0**-24)
+    assert 0 < max(errors) <= 16
 
 
 @pytest.mark.parametrize("make", [mlp, residual])

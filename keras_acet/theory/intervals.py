@@ -9,9 +9,11 @@ unless the network was trained for them; TensorFlow can differentiate them, and 
 n products in float32 are off by at most `n u / (1 - n u)` times the sum of their absolute values, `u = 2^-24` (Higham,
 Accuracy and Stability of Numerical Algorithms, 2002, section 3.1). By so much every affine step widens its box, with n
 the number of weights per output, at least 8 for what goes into the scale and shift of a batch norm, and by `4 u` times
-the result for the bias. The largest error of a step that was seen (LeNet, ResNet-20, random inputs) is 16 u, however
-large n is. Convolution by FFT or by Winograd's method, TF32 and bfloat16 round more: they have to be off, or another
-`unit_roundoff` given.
+the result for the bias; a LeakyReLU widens what is negative, a product, by `4 u` times itself. The largest error of an
+affine step that was seen (LeNet, ResNet-20, random inputs) is 16 u times that sum, however large n is. Convolution by
+FFT or by Winograd's method, TF32 and bfloat16 round more: they have to be off, or another `unit_roundoff` given.
+Underflow is left out: that a number below 2^-126 may become 0 moves logits by far less than their last digit, unless
+weights or inputs are that small themselves.
 """
 
 import math
@@ -19,7 +21,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_acet.theory.piecewise import DTYPE, Affine, piecewise
+from keras_acet.theory.piecewise import DTYPE, Affine, ReLU, piecewise
 
 FLOAT32 = 2.0**-24
 
@@ -191,7 +193,10 @@ def _enclose(step, boxes, roundoff):
     """Encloses what comes out of a step."""
     operation = step.operation
     if not isinstance(operation, Affine):
-        return _Box(operation(boxes[0].low), operation(boxes[0].high))
+        low, high = operation(boxes[0].low), operation(boxes[0].high)
+        if isinstance(operation, ReLU):  # what is negative is rounded: once, and in bfloat16 the slope before
+            low, high = low - 4 * roundoff * tf.nn.relu(-low), high + 4 * roundoff * tf.nn.relu(-high)
+        return _Box(low, high)
     center = operation(*(box.center for box in boxes))
     share = _summing(operation, boxes, roundoff)
     radius = operation.absolute(*(box.radius + share * box.magnitude for box in boxes))
