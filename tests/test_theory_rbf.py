@@ -237,6 +237,11 @@ def test_bound_of_images_and_of_an_image_in_float32():
     assert bound_violation(network, x) <= 1e-15
 
 
+def test_bound_of_an_empty_batch():
+    bound = theory.rbf_confidence_bound(networks.rbf((2, 3, 1), 2), np.zeros((0, 2, 3, 1)))
+    assert [part.shape for part in bound] == [(0,)] * 3
+
+
 @pytest.mark.parametrize("epsilon", [1e-6, 0.01, 0.3])
 def test_beyond_the_safe_radius_probabilities_are_within_epsilon(trained, epsilon):
     draw = np.random.default_rng(5)

@@ -222,6 +222,17 @@ def test_affine_maps_of_a_batch():
         np.testing.assert_allclose(offsets[i], one[1], **CLOSE)
 
 
+def test_an_empty_batch():
+    network, _ = make(_pools)
+    none = np.zeros((0, 7, 7, 2))
+    slopes, offsets = theory.affine_map(network, none)
+    assert slopes.shape == (0, 3, 98) and offsets.shape == (0, 3)
+    one = theory.activation_pattern(network, np.zeros((1, 7, 7, 2)))
+    assert theory.activation_pattern(network, none).shape == (0, one.shape[1])
+    assert theory.region(network, np.zeros((7, 7, 2))).contains(none).shape == (0,)
+    assert theory.rays(network, none) == [] and theory.smallest_alpha(network, none).shape == (0,)
+
+
 def test_the_papers_formula():
     """V = W3 S2 W2 S1 W1, a = W3 S2 (W2 S1 b1 + b2) + b3, S = diag(1[f > 0]); Q(x): sign(f_i) (V_i z + a_i) >= 0."""
     network, _ = make(_dense)

@@ -66,7 +66,7 @@ def rbf_confidence_bound(network, x):
     shape, x = network.input_shape[1:], np.asarray(x, np.float64)
     if x.shape[1:] != shape:
         raise ValueError(f"`x` must have shape (n, {', '.join(map(str, shape))}). Received: shape {x.shape}.")
-    x = x.reshape(len(x), -1)
+    x = x.reshape(len(x), centers.shape[1])
     distance = np.full(len(x), np.inf)
     for center in centers:
         distance = np.minimum(distance, np.linalg.norm(x - center, axis=1))

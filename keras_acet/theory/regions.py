@@ -47,9 +47,9 @@ def affine_map(network, x):
         tape.watch(points)
         logits = network.run(points, call)
         each = tf.unstack(logits, axis=1)
-    rows = [tf.reshape(tape.gradient(one, points), (len(points), -1)) for one in each]
-    slopes = tf.stack(rows, axis=1).numpy()
-    offsets = logits.numpy() - np.einsum("nkd,nd->nk", slopes, points.numpy().reshape(len(points), -1))
+    flat = len(points), int(np.prod(network.input_shape))
+    slopes = tf.stack([tf.reshape(tape.gradient(one, points), flat) for one in each], axis=1).numpy()
+    offsets = logits.numpy() - np.einsum("nkd,nd->nk", slopes, points.numpy().reshape(flat))
     return (slopes[0], offsets[0]) if is_single else (slopes, offsets)
 
 
