@@ -288,8 +288,10 @@ def test_confidence_growth_of_random_directions():
     slopes = np.array([ray.slope[0] for ray in theory.confidence_growth(linear, num_directions=400, seed=0).rays])
     # |x|^2 = 12 / 3; the mean square of a coordinate is 1/3, with a standard error of about sqrt(2) / 3 / sqrt(400).
     assert np.abs(slopes).max() <= 2 and np.mean(slopes**2) == pytest.approx(1 / 3, abs=0.1)
-    with pytest.raises(ValueError, match="`num_directions` must be at least 1. Received: num_directions=0"):
+    with pytest.raises(ValueError, match="`num_directions` must be at least 1. Received: 0"):
         theory.confidence_growth(network, num_directions=0)
+    with pytest.raises(TypeError, match="`num_directions` must hold integers. Received: 10.0"):
+        theory.confidence_growth(network, num_directions=10.0)
     with pytest.raises(ValueError, match="`level` must be in"):
         theory.confidence_growth(network, level=99.9)
 

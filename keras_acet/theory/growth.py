@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from keras_acet.networks.checks import check_integer
 from keras_acet.theory.paths import rays
 from keras_acet.theory.piecewise import batch_of_inputs, piecewise
 from keras_acet.theory.reach import check_level
@@ -67,6 +68,7 @@ def confidence_growth(network, directions=None, *, num_directions=1000, start=1.
         `Growth`; `print` it.
 
     Raises:
+        TypeError: If `network` is no model, or `num_directions` no integer.
         ValueError: If the network is not piecewise affine, or an argument is not as described.
 
     Example: of `(x, 0)` the confidence tends to 1 on both sides, of `(relu(x), 0)` on one.
@@ -86,8 +88,7 @@ def confidence_growth(network, directions=None, *, num_directions=1000, start=1.
     network = piecewise(network)
     check_level(level)
     if directions is None:
-        if num_directions < 1:
-            raise ValueError(f"`num_directions` must be at least 1. Received: num_directions={num_directions}.")
+        num_directions = check_integer(num_directions, "num_directions", minimum=1)
         directions = np.random.default_rng(seed).normal(size=(num_directions, *network.input_shape))
         flat = directions.reshape(num_directions, -1)
         flat *= math.sqrt(flat.shape[1] / 3) / np.linalg.norm(flat, axis=1, keepdims=True)
