@@ -107,7 +107,7 @@ def rbf(
             `(num_centers, *image_shape)`, some training images say.
         gamma: Positive float where `gamma` starts, or None for 24 / size: two uniform points of the box are `size / 6`
             apart in the mean of squares, where a feature is then `exp(-4)`. (The usual median heuristic needs
-            data.) Training moves it from there: on moons from 12 to 26, on digits from .38 to .18.
+            data.) Training moves it from there: by examples/rbf.py on moons from 12 to 21, on digits from .38 to .17.
         train_centers: Whether training moves the centres.
         weight_decay: Float, at least 0. Adds `weight_decay * sum(alpha**2)` (no factor 1/2) to `model.losses`. Centres
             and `gamma` do not decay: 0 is no simpler a place for them.
