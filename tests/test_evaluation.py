@@ -451,6 +451,18 @@ def test_region_maps_by_hand():
         assert len(np.unique(found * 4 + expected)) == len(np.unique(expected))
 
 
+def test_that_two_of_a_million_patterns_get_one_number_has_a_chance_of_3e_8():
+    """`n (n - 1) / 2` pairs, each with the chance `2^-64`; counted where it is `2^-16`, of the sums' lowest bits."""
+    assert 2.5e-8 < 1e6 * (1e6 - 1) / 2 / 2**64 < 3e-8
+    patterns = np.unique(np.random.default_rng(1).integers(2, size=(20_000, 100)), axis=0)
+    assert len(patterns) == 20_000
+    sums = evaluation.maps._random_sums(patterns)
+    assert len(np.unique(sums)) == 20_000
+    pairs = sum(count * (count - 1) // 2 for count in np.unique(sums % 2**16, return_counts=True)[1].tolist())
+    expected = 20_000 * 19_999 / 2 / 2**16  # 3051, with a standard error of its root, 55; four of them
+    assert abs(pairs - expected) < 4 * expected**0.5
+
+
 def test_data_on_the_plane_get_maps_and_regions():
     points, labels = np.random.default_rng(0).uniform(size=(20, 2)).astype(np.float32), np.arange(20) % 2
     data = datasets.Data(name="plane", train=(points, labels), test=(points, labels), batch_size=4)
