@@ -5,8 +5,11 @@ import shutil
 import subprocess
 import sys
 
+import keras
 import pytest
 from PIL import Image
+
+from keras_acet import networks
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
@@ -39,3 +42,17 @@ def test_rbf(tmp_path):
     assert max(errors.values()) < 5
     with Image.open(tmp_path / "rbf.png") as image:
         assert image.size == (770, 704)
+
+
+def test_rays(tmp_path):
+    keras.utils.set_random_seed(0)
+    networks.mlp((4, 4, 1), 3, hidden=(20, 20), name="first").save(tmp_path / "first.keras")
+    networks.lenet((8, 8, 1), 3, name="second").save(tmp_path / "second.keras")
+    arguments = ["--model=first.keras,second.keras", "--num_directions=7", "--output=drawn.png"]
+    lines = [line for line in run_example("rays.py", arguments, tmp_path).splitlines() if line]
+    assert lines.pop() == "Drawn: drawn.png"
+    names = [f"{name}, {kind}" for kind in ("uniform images", "random directions") for name in ("first", "second")]
+    assert [line.partition(":")[0] for line in lines] == names
+    assert all(": confidence tends to 1 on " in line and " of 7 rays" in line for line in lines)
+    with Image.open(tmp_path / "drawn.png") as image:
+        assert len(image.convert("RGB").getcolors(2**24)) > 50
