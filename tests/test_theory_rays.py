@@ -195,7 +195,7 @@ def test_rays_that_are_cut_are_the_same(max_elements, monkeypatch):
     whole = theory.rays(network, x)
     alpha = theory.smallest_alpha(network, x, level=0.9)
     assert np.isfinite(alpha).sum() > 10
-    monkeypatch.setattr(pieces, "_MAX_ELEMENTS", max_elements)
+    monkeypatch.setattr(pieces, "_MAX_BYTES", 8 * max_elements)
     shares = []
     for ray, other in zip(whole, theory.rays(network, x, progress=shares.append), strict=True):
         np.testing.assert_allclose(ray.alpha, other.alpha, **CLOSE)
@@ -245,6 +245,20 @@ def test_a_peak_within_a_piece_is_not_missed():
     # The search for an upper bound steps over that peak, as the scan of `evaluation.alpha_scaling` may.
     found = theory.smallest_alpha(network, [[1.0], [2.0]], level=0.98, start=start)
     np.testing.assert_allclose(found, [expected, expected / 2], rtol=1e-12)
+
+
+def test_peaks_that_float32_cannot_tell_from_the_level_are_not_missed():
+    # Next to 1,000 float32 rounds logits to multiples of 6e-5. Class 0 peaks at a with 10 e^(5 - 10 a) = 9 e^(9 a - 14);
+    # a unit that changes at 1.3 parts the peak from where the third class gets there.
+    network = dense_network([([[1, 1]], [0, -1.3]), ([[0, -10, 9], [0, 0, 0]], [1000, 1005, 986])])
+    a = 1 + np.log(10 / 9) / 19
+    others = np.exp(5 - 10 * a), np.exp(9 * a - 14)
+    level = 1 / (1 + sum(others)) - 1e-9
+    x = np.linspace(1, 2, 21)
+    found = theory.smallest_alpha(network, x[:, None], level=level, start=0.4)
+    # Left of the peak by d, p_0 is p_0^2 (100 e^(5 - 10 a) + 81 e^(9 a - 14)) d^2 / 2 lower.
+    expected = a - np.sqrt(2e-9 / (100 * others[0] + 81 * others[1])) / level
+    np.testing.assert_allclose(found * x, expected, rtol=1e-8)
 
 
 def test_smallest_alpha_far_out():
@@ -318,6 +332,19 @@ def test_ties_are_told_even_where_the_limit_rounds_to_one():
     network.set_weights([np.ones((1, 2)), np.array([50.0, 0.0])])
     growth = theory.confidence_growth(network, np.ones((1, 1)))
     assert growth.share_sure == 0.0 and growth.rays[0].is_tied and "where rows of V tie" in str(growth)
+
+
+def test_places_along_a_ray():
+    found = theory.ray(dense_network([([[2, 0]], [0, 1])]), [1.0])
+    assert found.logits(3.0).tolist() == [6, 1]
+    assert found.logits([[1, 2], [3, 4]]).tolist() == [[[2, 1], [4, 1]], [[6, 1], [8, 1]]]
+    assert found.confidence(0.5) == 0.5
+    assert found.confidence([]).shape == (0,)
+    for bad in (np.inf, np.nan):
+        with pytest.raises(ValueError, match=r"`alpha` must be finite.*Received: (inf|nan).*limit_confidence"):
+            found.confidence([1.0, bad])
+    with pytest.raises(ValueError, match="`alpha` must be at least 0.0, the start of the ray. Received: -1"):
+        found.logits([1.0, -1.0])
 
 
 def test_inputs_that_are_not_finite():

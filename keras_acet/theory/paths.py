@@ -3,9 +3,10 @@
 import math
 
 import numpy as np
+import tensorflow as tf
 
 from keras_acet.theory import pieces
-from keras_acet.theory.piecewise import batch_of_inputs, piecewise
+from keras_acet.theory.piecewise import DTYPE, batch_of_inputs, piecewise
 from keras_acet.theory.reach import check_level, surprise, where_reached
 
 _TIED = 1e-12  # slopes closer than this, relative to the largest one, count as equal
@@ -13,6 +14,8 @@ _ROUNDING = 1e-14  # break points closer than this, relative to their size, are 
 _NUM_RAYS = 64  # taken together
 _LARGEST_TRIED = 1e18
 _NUM_BISECTIONS = 16
+_ROUNDING_OF_FLOAT32 = 1e-4  # of logits, relative to the largest one or 1
+_LARGEST_IN_FLOAT32 = 1e6  # inputs beyond are looked at in float64 only
 
 
 class Ray:
@@ -46,19 +49,24 @@ class Ray:
         self.limit_confidence = float(1 / np.exp(logits - logits.max()).sum())
 
     def logits(self, alpha):
-        """Computes the logits at `alpha`, a float array `(n,)` from `start` on: float64 array `(n, num_classes)`."""
+        """Computes the logits at `alpha`, finite floats from `start` on: float64 `(*alpha.shape, num_classes)`."""
         alpha = np.asarray(alpha, np.float64)
+        if not np.isfinite(alpha).all():
+            raise ValueError(
+                f"`alpha` must be finite. Received: {alpha[~np.isfinite(alpha)][0]}. What the confidence tends to is "
+                "`limit_confidence`."
+            )
         piece = np.searchsorted(self.alpha, alpha, side="right") - 1
         if (piece < 0).any():
             raise ValueError(f"`alpha` must be at least {self.start}, the start of the ray. Received: {alpha.min()}.")
         rise = np.concatenate([np.diff(self.corners, axis=0), self.slope[None]])[piece]
         width = np.append(np.diff(self.alpha), 1.0)[piece]
-        return self.corners[piece] + ((alpha - self.alpha[piece]) / width)[:, None] * rise
+        return self.corners[piece] + ((alpha - self.alpha[piece]) / width)[..., None] * rise
 
     def confidence(self, alpha):
-        """Computes the maximal softmax confidence at `alpha`, a float array `(n,)`: float64 array `(n,)`."""
+        """Computes the maximal softmax confidence at `alpha`: float64 array of the shape of `alpha`; see `logits`."""
         logits = self.logits(alpha)
-        return 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
+        return 1 / np.exp(logits - logits.max(axis=-1, keepdims=True)).sum(axis=-1)
 
     def smallest_alpha(self, level=0.999):
         """Computes the smallest `alpha >= start` with a confidence of at least `level`; infinite if there is none."""
@@ -144,7 +152,12 @@ def smallest_alpha(network, x, *, level=0.999, start=1.0, progress=None):
 
     is convex. So `p_k >= level` on an interval, and its left end is found by bisection: between the left end of the
     piece and its right end, or the minimum where the right end is not inside. No peak within a piece is missed. Where
-    no upper bound is found up to 1e18 all pieces are gone through, to the last one, which never ends.
+    no upper bound is found up to 1e18 all pieces are gone through, to the last one, which never ends; changes beyond
+    1e100 are not looked for.
+
+    Pieces are first gone through in float32, which takes half the time, then in float64 where that came near the level:
+    within 1e-4 of the largest logit or of 1, a hundred times the rounding measured on the paper's ResNet-20. Inputs
+    that are scaled beyond 1e6, and those without an upper bound, are taken in float64 alone.
 
     Args:
         network: As for `ray`.
@@ -155,7 +168,8 @@ def smallest_alpha(network, x, *, level=0.999, start=1.0, progress=None):
 
     Returns:
         float64 array `(n,)`, infinite where the confidence stays below `level`. Correct up to float64 rounding for the
-        network in float64; the same network in float32 reaches the level at an `alpha` that differs as its logits do.
+        network in float64, as long as float32 rounds less than said above; the same network in float32 reaches the
+        level at an `alpha` that differs as its logits do.
 
     Raises:
         ValueError: If the network is not piecewise affine, or an argument is not as described.
@@ -175,27 +189,70 @@ def smallest_alpha(network, x, *, level=0.999, start=1.0, progress=None):
     start, level = _check_start(start), check_level(level)
     if level <= 1 / network.num_classes:  # which rounding might deny
         return np.full(len(x), start)
+    tell = progress or (lambda share: None)
     found = _some_alpha(network, x, level, start)
-    is_done = np.zeros(len(x), bool)
-    num_done = 0
+    size = np.abs(x).max(axis=tuple(range(1, x.ndim)), initial=0.0)
+    with np.errstate(invalid="ignore"):
+        in_float32 = (found > start) & (found * size < _LARGEST_IN_FLOAT32)
     bounded = np.isfinite(found)
-    for chunk in (*_chunks(np.flatnonzero(bounded)), *_chunks(np.flatnonzero(~bounded))):
-        starts = np.full(len(chunk), start)
-        whole = pieces.rays(chunk, np.zeros_like(x[chunk]), x[chunk], starts, found[chunk])
-        for part in pieces.walk(network, whole, is_done):
-            reached = np.where(part.is_piece, where_reached(part.alpha, _logits(network, part), level), np.inf)
-            np.minimum.at(found, part.ray[:-1], reached)
-            is_done[part.ray[:-1][np.isfinite(reached)]] = True
-            if progress is not None:
-                progress((num_done + np.searchsorted(chunk, part.ray[-1])) / len(x))
-        num_done += len(chunk)
-    if progress is not None:
-        progress(1.0)
+    num_done = 0
+    for group in (in_float32, bounded & ~in_float32, ~bounded):
+        for chunk in _chunks(np.flatnonzero(group)):
+
+            def tell_ray(number, chunk=chunk, num_done=num_done):
+                tell((num_done + np.searchsorted(chunk, number)) / len(x))
+
+            stretches = chunk, np.full(len(chunk), start), found[chunk]
+            if group is in_float32:
+                stretches = _near(network, x, *stretches, level, tell_ray)
+            _first_reached(network, x, *stretches, level, found, None if group is in_float32 else tell_ray)
+            num_done += len(chunk)
+    tell(1.0)
     return found
 
 
+def _near(network, x, ray, start, stop, level, tell):
+    """Finds where a walk in float32 comes near a level or reaches it: arrays `ray`, `left`, `right` of stretches.
+
+    If each logit is off by at most `r`, the odds `p_k / (1 - p_k)` are so by a factor of at most `e^(2 r)`.
+    """
+    near = [np.empty((0, 3))]
+    is_done = np.zeros(len(x), bool)
+    odds = level / (1 - level)
+    for part in pieces.walk(network, _part(x, ray, ray, start, stop, tf.float32), is_done):
+        logits = _logits(network, part)
+        size = np.maximum(np.abs(logits).max(axis=1), 1)
+        rounding = np.exp(np.minimum(2 * _ROUNDING_OF_FLOAT32 * np.maximum(size[:-1], size[1:]), 600))
+        may_reach, surely_reaches = (
+            part.is_piece & np.isfinite(where_reached(part.alpha, logits, needed / (1 + needed)))
+            for needed in (odds / rounding, odds * rounding)
+        )
+        near.append(np.column_stack([part.ray[:-1], part.alpha[:-1], part.alpha[1:]])[may_reach])
+        is_done[part.ray[:-1][surely_reaches]] = True
+        tell(part.ray[-1])
+    ray, left, right = np.concatenate(near).T
+    goes_on = (ray[1:] == ray[:-1]) & (left[1:] <= right[:-1])  # neighbours become one stretch
+    is_first, is_last = np.append(True, ~goes_on)[: len(ray)], np.append(~goes_on, True)[: len(ray)]
+    return ray[is_first].astype(int), left[is_first], right[is_last]
+
+
+def _first_reached(network, x, ray, start, stop, level, found, tell):
+    """Walks along stretches in float64 and lowers `found`, by ray, to where the confidence first reaches a level."""
+    is_done = np.zeros(len(ray), bool)
+    for part in pieces.walk(network, _part(x, np.arange(len(ray)), ray, start, stop), is_done):
+        reached = np.where(part.is_piece, where_reached(part.alpha, _logits(network, part), level), np.inf)
+        np.minimum.at(found, ray[part.ray[:-1]], reached)
+        is_done[part.ray[:-1][np.isfinite(reached)]] = True
+        if tell is not None:
+            tell(ray[part.ray[-1]])
+
+
+def _part(x, numbers, ray, start, stop, dtype=DTYPE):
+    return pieces.rays(numbers, np.zeros_like(x[ray]), x[ray], start, stop, dtype)
+
+
 def _logits(network, part):
-    return part.values[len(network.steps)].numpy()
+    return part.values[len(network.steps)].numpy().astype(np.float64)
 
 
 def _chunks(numbers):
