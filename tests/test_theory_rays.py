@@ -248,7 +248,7 @@ def test_a_peak_within_a_piece_is_not_missed():
 
 
 def test_peaks_that_float32_cannot_tell_from_the_level_are_not_missed():
-    # Next to 1,000 float32 rounds logits to multiples of 6e-5. Class 0 peaks at a with 10 e^(5 - 10 a) = 9 e^(9 a - 14);
+    # Next to 1,000 float32 rounds logits to multiples of 6e-5. Class 0 peaks where 10 e^(5 - 10 a) = 9 e^(9 a - 14);
     # a unit that changes at 1.3 parts the peak from where the third class gets there.
     network = dense_network([([[1, 1]], [0, -1.3]), ([[0, -10, 9], [0, 0, 0]], [1000, 1005, 986])])
     a = 1 + np.log(10 / 9) / 19
