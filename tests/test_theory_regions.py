@@ -342,6 +342,7 @@ def _joined(join):
         (lambda x: x + 1.5, r"\(Add\) must be called on outputs of layers alone. Received: also 1.5.*offset=constant"),
         (lambda x: layers.Add(name="sum")([x, np.ones((1, 4))]), r"`sum` \(Add\) must be .* Received: also array"),
         (lambda x: keras.activations.relu(x, max_value=6), "with max_value or threshold"),
+        (lambda x: layers.Concatenate(axis=0)([x, x]), r"\(Concatenate along the batch axis\)"),
     ],
 )
 def test_operations_that_are_not_known_are_named(join, named):

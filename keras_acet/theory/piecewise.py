@@ -49,10 +49,9 @@ class Affine:
         return self._linear(inputs, tf.abs)
 
     def _linear(self, inputs, of_kernel):
-        dtype = inputs[0].dtype
         if self.kernel is None:
-            return tf.cast(self._function(*inputs), dtype)
-        return self._function(*inputs, of_kernel(tf.cast(self.kernel(), dtype)))
+            return self._function(*inputs)
+        return self._function(*inputs, of_kernel(tf.cast(self.kernel(), inputs[0].dtype)))
 
     def is_finite(self):
         """Tells whether kernel and bias are finite as they are now."""
@@ -430,14 +429,20 @@ def _rescaling(layer, shape):
 
 
 def _merge(layer, shape):
-    twin = type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+    if getattr(layer, "axis", -1) in (0, -len(shape)):
+        raise _unknown(layer, " along the batch axis")
+    twin = _twin(layer)
     return [Affine(lambda *inputs: twin(list(inputs)))]
 
 
-def _in_float64(layer, shape):
-    """A layer without weights that is linear with coefficients of at least 0, made again for float64."""
-    twin = type(layer).from_config({**layer.get_config(), "dtype": "float64"})
-    return [Affine(twin)]
+def _itself(layer, shape):
+    """A layer without weights that is linear with coefficients of at least 0."""
+    return [Affine(_twin(layer))]
+
+
+def _twin(layer):
+    """A layer without weights made again, to compute in the dtype of its inputs."""
+    return type(layer).from_config({**layer.get_config(), "dtype": "float64", "autocast": False})
 
 
 def _nothing(layer, shape):
@@ -467,7 +472,7 @@ _LAYERS = {
             *(layers.Cropping1D, layers.Cropping2D, layers.Cropping3D),
             *(layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector, layers.UpSampling1D),
         ),
-        _in_float64,
+        _itself,
     ),
     **dict.fromkeys(
         (
