@@ -86,6 +86,7 @@ def test_two_runs_side_by_side_and_again(runs, evaluate):
     assert numbers(report) == first
 
 
+@pytest.mark.slow
 def test_killed_evaluation_ends_like_an_undisturbed_one(runs, evaluate, start_script, tmp_path):
     for method in ("plain", "acet"):
         shutil.copytree(runs / method, tmp_path / method)
