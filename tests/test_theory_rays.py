@@ -261,6 +261,19 @@ def test_peaks_that_float32_cannot_tell_from_the_level_are_not_missed():
     np.testing.assert_allclose(found * x, expected, rtol=1e-8)
 
 
+def test_terms_that_cancel_do_not_lead_float32_astray(monkeypatch):
+    # Behind the ReLU 1e6 is added and taken away, so that float32 rounds the logits, of size 1 to 10, by 0.06.
+    rng = np.random.default_rng(3)
+    hidden, out = rng.normal(size=(4, 30)), rng.normal(size=(30, 3))
+    offset = np.full(3, 1e6)
+    network = dense_network([(hidden, rng.normal(size=30)), (out, offset), (np.eye(3), -offset)])
+    x = rng.normal(size=(200, 4))
+    found = theory.smallest_alpha(network, x, level=0.9)
+    monkeypatch.setattr(paths, "_LARGEST_IN_FLOAT32", 0)
+    np.testing.assert_allclose(theory.smallest_alpha(network, x, level=0.9), found, rtol=1e-12)
+    assert (np.isfinite(found) & (found > 1)).sum() > 40
+
+
 def test_smallest_alpha_far_out():
     # Logits 1e-15 a and 0: .999 at a = log(999) 1e15. And 0, 0: never.
     network = dense_network([([[1e-15, 0]], [0, 0])])
