@@ -75,7 +75,7 @@ class Ray:
         if level <= 1 / len(self.slope):  # which rounding might deny
             return self.start
         alpha, rows = np.append(self.alpha, np.inf), np.append(self.corners, self.slope[None], axis=0)
-        return float(where_reached(alpha, rows, level).min())
+        return float(where_reached(alpha, rows, -math.log(level)).min())
 
 
 def ray(network, x, direction=None, *, start=0.0):
@@ -219,14 +219,14 @@ def _near(network, x, ray, start, stop, level, tell):
     """
     near = [np.empty((0, 3))]
     is_done = np.zeros(len(x), bool)
-    odds = level / (1 - level)
+    odds = 1 / math.expm1(-math.log(level))
     rounding = np.zeros(len(x))
     rounding[ray] = _rounding_of_float32(network, x[ray], start, stop)
     for part in pieces.walk(network, _part(x, ray, ray, start, stop, tf.float32), is_done):
         logits = _logits(network, part)
         factor = np.exp(np.minimum(2 * rounding[part.ray[:-1]], 600))
         may_reach, surely_reaches = (
-            part.is_piece & np.isfinite(where_reached(part.alpha, logits, needed / (1 + needed)))
+            part.is_piece & np.isfinite(where_reached(part.alpha, logits, np.log1p(1 / needed)))
             for needed in (odds / factor, odds * factor)
         )
         near.append(np.column_stack([part.ray[:-1], part.alpha[:-1], part.alpha[1:]])[may_reach])
@@ -253,7 +253,7 @@ def _first_reached(network, x, ray, start, stop, level, found, tell):
     """Walks along stretches in float64 and lowers `found`, by ray, to where the confidence first reaches a level."""
     is_done = np.zeros(len(ray), bool)
     for part in pieces.walk(network, _part(x, np.arange(len(ray)), ray, start, stop), is_done):
-        reached = np.where(part.is_piece, where_reached(part.alpha, _logits(network, part), level), np.inf)
+        reached = np.where(part.is_piece, where_reached(part.alpha, _logits(network, part), -math.log(level)), np.inf)
         np.minimum.at(found, ray[part.ray[:-1]], reached)
         is_done[part.ray[:-1][np.isfinite(reached)]] = True
         if tell is not None:

@@ -21,20 +21,20 @@ def surprise(logits):
     return np.log1p(others.sum(axis=1, keepdims=True)) - gaps
 
 
-def where_reached(alpha, rows, level):
-    """Computes for each pair of neighbouring rows the smallest `alpha` with confidence >= level, infinite without one.
+def where_reached(alpha, rows, bound):
+    """Computes for each pair of neighbouring rows the smallest `alpha` with `-log p_k <= bound`, infinite without.
 
     Args:
         alpha: float array `(m,)`; infinite for a direction.
         rows: float array `(m, num_classes)`: the logits there, or how fast they rise in that direction.
-        level: float in (0, 1), or one for each pair.
+        bound: float > 0, minus the log of a confidence, or one for each pair.
 
     Returns:
         float array `(m - 1,)`.
     """
     is_finite = np.isfinite(alpha[1:])
     left, rise = rows[:-1], np.where(is_finite[:, None], rows[1:] - rows[:-1], rows[1:])
-    t = _first_reached(left, rise, is_finite, np.broadcast_to(-np.log(level), len(left)))
+    t = _first_reached(left, rise, is_finite, np.broadcast_to(bound, len(left)))
     with np.errstate(invalid="ignore"):
         reached = alpha[:-1] + t * np.where(is_finite, alpha[1:] - alpha[:-1], 1.0)
     return np.where(np.isinf(t), np.inf, reached)  # a piece may have no width
