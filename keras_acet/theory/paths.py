@@ -3,10 +3,9 @@
 import math
 
 import numpy as np
-import tensorflow as tf
 
 from keras_acet.theory import pieces
-from keras_acet.theory.piecewise import DTYPE, batch_of_inputs, piecewise
+from keras_acet.theory.piecewise import batch_of_inputs, piecewise
 from keras_acet.theory.reach import check_level, surprise, where_reached
 
 _TIED = 1e-12  # slopes closer than this, relative to the largest one, count as equal
@@ -14,9 +13,6 @@ _ROUNDING = 1e-14  # break points closer than this, relative to their size, are 
 _NUM_RAYS = 64  # taken together
 _LARGEST_TRIED = 1e18
 _NUM_BISECTIONS = 16
-_LARGEST_IN_FLOAT32 = 1e6  # inputs beyond are looked at in float64 only
-_NUM_COMPARED = 8  # places on a ray where float32 is compared with float64
-_SAFETY = 100  # how many times what is seen there float32 may be off
 
 
 class Ray:
@@ -75,7 +71,7 @@ class Ray:
         if level <= 1 / len(self.slope):  # which rounding might deny
             return self.start
         alpha, rows = np.append(self.alpha, np.inf), np.append(self.corners, self.slope[None], axis=0)
-        return float(where_reached(alpha, rows, -math.log(level)).min())
+        return float(where_reached(alpha, rows, level).min())
 
 
 def ray(network, x, direction=None, *, start=0.0):
@@ -156,10 +152,6 @@ def smallest_alpha(network, x, *, level=0.999, start=1.0, progress=None):
     no upper bound is found up to 1e18 all pieces are gone through, to the last one, which never ends; changes beyond
     1e100 are not looked for.
 
-    Pieces are first gone through in float32, which takes half the time, then in float64 where that came near the level:
-    within a hundred times the largest difference of float32 logits from float64 ones at eight places of the ray. Inputs
-    that are scaled beyond 1e6, and those without an upper bound, are taken in float64 alone.
-
     Args:
         network: As for `ray`.
         x: Float array `(n, ...)`, a batch of inputs.
@@ -169,8 +161,7 @@ def smallest_alpha(network, x, *, level=0.999, start=1.0, progress=None):
 
     Returns:
         float64 array `(n,)`, infinite where the confidence stays below `level`. Correct up to float64 rounding for the
-        network in float64, as long as float32 is not farther off than said above; the same network in float32 reaches
-        the level at an `alpha` that differs as its logits do.
+        network in float64; the same network in float32 reaches the level at an `alpha` that differs as its logits do.
 
     Raises:
         ValueError: If the network is not piecewise affine, or an argument is not as described.
@@ -189,83 +180,30 @@ def smallest_alpha(network, x, *, level=0.999, start=1.0, progress=None):
     x = batch_of_inputs(network, x)
     start, level = _check_start(start), check_level(level)
     if level <= 1 / network.num_classes:  # which rounding might deny
+        if progress is not None:
+            progress(1.0)
         return np.full(len(x), start)
-    tell = progress or (lambda share: None)
     found = _some_alpha(network, x, level, start)
-    size = np.abs(x).max(axis=tuple(range(1, x.ndim)), initial=0.0)
-    with np.errstate(invalid="ignore"):
-        in_float32 = (found > start) & (found * size < _LARGEST_IN_FLOAT32)
-    bounded = np.isfinite(found)
+    is_done = np.zeros(len(x), bool)
     num_done = 0
-    for group in (in_float32, bounded & ~in_float32, ~bounded):
-        for chunk in _chunks(np.flatnonzero(group)):
-
-            def tell_ray(number, chunk=chunk, num_done=num_done):
-                tell((num_done + np.searchsorted(chunk, number)) / len(x))
-
-            stretches = chunk, np.full(len(chunk), start), found[chunk]
-            if group is in_float32:
-                stretches = _near(network, x, *stretches, level, tell_ray)
-            _first_reached(network, x, *stretches, level, found, None if group is in_float32 else tell_ray)
-            num_done += len(chunk)
-    tell(1.0)
+    bounded = np.isfinite(found)
+    for chunk in (*_chunks(np.flatnonzero(bounded)), *_chunks(np.flatnonzero(~bounded))):
+        starts = np.full(len(chunk), start)
+        whole = pieces.rays(chunk, np.zeros_like(x[chunk]), x[chunk], starts, found[chunk])
+        for part in pieces.walk(network, whole, is_done):
+            reached = np.where(part.is_piece, where_reached(part.alpha, _logits(network, part), level), np.inf)
+            np.minimum.at(found, part.ray[:-1], reached)
+            is_done[part.ray[:-1][np.isfinite(reached)]] = True
+            if progress is not None:
+                progress((num_done + np.searchsorted(chunk, part.ray[-1])) / len(x))
+        num_done += len(chunk)
+    if progress is not None:
+        progress(1.0)
     return found
 
 
-def _near(network, x, ray, start, stop, level, tell):
-    """Finds where a walk in float32 comes near a level or reaches it: arrays `ray`, `left`, `right` of stretches.
-
-    If each logit is off by at most `r`, the odds `p_k / (1 - p_k)` are so by a factor of at most `e^(2 r)`.
-    """
-    near = [np.empty((0, 3))]
-    is_done = np.zeros(len(x), bool)
-    odds = 1 / math.expm1(-math.log(level))
-    rounding = np.zeros(len(x))
-    rounding[ray] = _rounding_of_float32(network, x[ray], start, stop)
-    for part in pieces.walk(network, _part(x, ray, ray, start, stop, tf.float32), is_done):
-        logits = _logits(network, part)
-        factor = np.exp(np.minimum(2 * rounding[part.ray[:-1]], 600))
-        may_reach, surely_reaches = (
-            part.is_piece & np.isfinite(where_reached(part.alpha, logits, np.log1p(1 / needed)))
-            for needed in (odds / factor, odds * factor)
-        )
-        near.append(np.column_stack([part.ray[:-1], part.alpha[:-1], part.alpha[1:]])[may_reach])
-        is_done[part.ray[:-1][surely_reaches]] = True
-        tell(part.ray[-1])
-    ray, left, right = np.concatenate(near).T
-    goes_on = (ray[1:] == ray[:-1]) & (left[1:] <= right[:-1])  # neighbours become one stretch
-    is_first, is_last = np.append(True, ~goes_on)[: len(ray)], np.append(~goes_on, True)[: len(ray)]
-    return ray[is_first].astype(int), left[is_first], right[is_last]
-
-
-def _rounding_of_float32(network, x, start, stop):
-    """How far float32 logits along rays `alpha x` may be off: float64 array `(n,)`."""
-    shape = (len(x), _NUM_COMPARED, *[1] * (x.ndim - 1))
-    alpha = np.linspace(start, stop, _NUM_COMPARED, axis=1)
-    points = (alpha.reshape(shape) * x[:, None]).reshape(-1, *x.shape[1:])
-    exact = network(points).numpy()
-    rough = network.run(tf.constant(points, tf.float32), lambda step, *inputs: step.operation(*inputs)).numpy()
-    off = np.abs(rough - exact) + np.finfo(np.float32).eps * np.abs(exact)
-    return _SAFETY * off.reshape(len(x), -1).max(axis=1)
-
-
-def _first_reached(network, x, ray, start, stop, level, found, tell):
-    """Walks along stretches in float64 and lowers `found`, by ray, to where the confidence first reaches a level."""
-    is_done = np.zeros(len(ray), bool)
-    for part in pieces.walk(network, _part(x, np.arange(len(ray)), ray, start, stop), is_done):
-        reached = np.where(part.is_piece, where_reached(part.alpha, _logits(network, part), -math.log(level)), np.inf)
-        np.minimum.at(found, ray[part.ray[:-1]], reached)
-        is_done[part.ray[:-1][np.isfinite(reached)]] = True
-        if tell is not None:
-            tell(ray[part.ray[-1]])
-
-
-def _part(x, numbers, ray, start, stop, dtype=DTYPE):
-    return pieces.rays(numbers, np.zeros_like(x[ray]), x[ray], start, stop, dtype)
-
-
 def _logits(network, part):
-    return part.values[len(network.steps)].numpy().astype(np.float64)
+    return part.values[len(network.steps)].numpy()
 
 
 def _chunks(numbers):

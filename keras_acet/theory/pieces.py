@@ -109,14 +109,13 @@ class Part:
         return self.ray[1:] == self.ray[:-1]
 
 
-def rays(numbers, points, directions, start, stop, dtype=DTYPE):
+def rays(numbers, points, directions, start, stop):
     """Returns the part that holds `points + alpha directions`, `alpha` in `[start, stop]`, before the first step.
 
     Args:
         numbers: int array `(n,)`, what to call the rays.
         points, directions: float arrays `(n, ...)`.
         start, stop: float arrays `(n,)`; `stop` may be infinite, for all rays or none.
-        dtype: Of the rows, and of what is computed on the way. Their `alpha` is float64.
     """
     n = len(points)
     shape = (-1, *[1] * (points.ndim - 1))
@@ -126,7 +125,7 @@ def rays(numbers, points, directions, start, stop, dtype=DTYPE):
     rows = np.stack([left, right], axis=1).reshape(2 * n, *points.shape[1:])
     ends = np.stack([start, stop], axis=1).ravel()
     weights = np.stack([np.ones(n), weight], axis=1).ravel()
-    return Part(0, {0: tf.constant(rows, dtype)}, np.repeat(numbers, 2), ends, weights)
+    return Part(0, {0: tf.constant(rows, DTYPE)}, np.repeat(numbers, 2), ends, weights)
 
 
 def walk(network, part, is_done=None):

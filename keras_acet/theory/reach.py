@@ -1,5 +1,7 @@
 """Where logits that are affine in a number reach a confidence."""
 
+import math
+
 import numpy as np
 
 _NUM_BISECTIONS = 64
@@ -21,20 +23,20 @@ def surprise(logits):
     return np.log1p(others.sum(axis=1, keepdims=True)) - gaps
 
 
-def where_reached(alpha, rows, bound):
-    """Computes for each pair of neighbouring rows the smallest `alpha` with `-log p_k <= bound`, infinite without.
+def where_reached(alpha, rows, level):
+    """Computes for each pair of neighbouring rows the smallest `alpha` with confidence >= level, infinite without one.
 
     Args:
         alpha: float array `(m,)`; infinite for a direction.
         rows: float array `(m, num_classes)`: the logits there, or how fast they rise in that direction.
-        bound: float > 0, minus the log of a confidence, or one for each pair.
+        level: float in (0, 1).
 
     Returns:
         float array `(m - 1,)`.
     """
     is_finite = np.isfinite(alpha[1:])
     left, rise = rows[:-1], np.where(is_finite[:, None], rows[1:] - rows[:-1], rows[1:])
-    t = _first_reached(left, rise, is_finite, np.broadcast_to(bound, len(left)))
+    t = _first_reached(left, rise, is_finite, -math.log(level))
     with np.errstate(invalid="ignore"):
         reached = alpha[:-1] + t * np.where(is_finite, alpha[1:] - alpha[:-1], 1.0)
     return np.where(np.isinf(t), np.inf, reached)  # a piece may have no width
@@ -46,17 +48,17 @@ def _first_reached(left, rise, is_finite, bound):
     The logits are `left + t rise`; `-log p_k` is convex in `t`.
     """
     value, slope = _value_and_slope(left, rise)
-    t = np.where((value <= bound[:, None]).any(axis=1), 0.0, np.inf)
+    t = np.where((value <= bound).any(axis=1), 0.0, np.inf)
     right, right_slope = _value_and_slope(left + rise, rise)
     # Two tangents of a convex function bound it from below where they meet.
     with np.errstate(divide="ignore", invalid="ignore"):
         lowest = value + slope * (right - right_slope - value) / (slope - right_slope)
-    dips = (slope < 0) & (right_slope > 0) & (lowest <= bound[:, None] + 1e-6)
-    may_reach = np.where(is_finite[:, None], (right <= bound[:, None]) | dips, slope < 0)
+    dips = (slope < 0) & (right_slope > 0) & (lowest <= bound + 1e-6)
+    may_reach = np.where(is_finite[:, None], (right <= bound) | dips, slope < 0)
     piece, k = np.nonzero(may_reach & (t > 0)[:, None])
     if not len(piece):
         return t
-    left, rise, bound = left[piece], rise[piece], bound[piece]
+    left, rise = left[piece], rise[piece]
 
     def at(t):
         both = _value_and_slope(left + t[:, None] * rise, rise)
@@ -76,7 +78,7 @@ def _first_reached(left, rise, is_finite, bound):
         value, slope = at(middle)
         inside = np.where(np.isinf(inside) & (value <= bound), middle, inside)
         low, high = np.where(slope < 0, middle, low), np.where(slope < 0, high, middle)
-    piece, left, rise, k, high, bound = (x[np.isfinite(inside)] for x in (piece, left, rise, k, inside, bound))
+    piece, left, rise, k, high = (x[np.isfinite(inside)] for x in (piece, left, rise, k, inside))
     low = np.zeros(len(piece))
     for _ in range(_NUM_BISECTIONS):
         middle = (low + high) / 2
