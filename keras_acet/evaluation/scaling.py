@@ -52,8 +52,8 @@ def exact_alpha(network, image_shape, *, num_trials=10_000, seed=0, progress=Non
 
     It is at most the scan's, up to the rounding of float32 logits there, and next to it unless the scan missed a
     stretch of confidence. Its work grows with the pieces on the way: about 100 per input for a LeNet on MNIST, 50,000
-    to 100,000 for the paper's ResNet-20 on CIFAR-10, each of them a row through half of the network or so: a minute of
-    one core per input.
+    to 100,000 for the paper's ResNet-20 on CIFAR-10, each of them a row through half of the network or so: one to three
+    minutes of one core per input.
 
     Args:
         network: `keras.Model` from inputs to logits, or `theory.PiecewiseAffine`.
