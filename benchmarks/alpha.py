@@ -3,9 +3,9 @@
     python benchmarks/alpha.py --model=runs/mnist-plain [--num_inputs=100]
 
 The scan (`evaluation.alpha_scaling`, without its second part) evaluates the float32 network on a grid of alpha and
-bisects; the exact search (`theory.smallest_alpha`) goes through all linear pieces. Times are processor time, summed
-over all threads: what one core takes, also while others keep the machine busy. The last column counts inputs where the
-scan missed a stretch of confidence: its alpha is more than 0.1 % above the exact one.
+bisects; the exact search (`theory.smallest_alpha`) goes through all linear pieces in float64. Times are processor time,
+summed over all threads: what one core takes, also while others keep the machine busy. The last column counts inputs
+where the scan missed a stretch of confidence: its alpha is more than 0.1 % above the exact one.
 """
 
 import time

@@ -195,7 +195,7 @@ def test_rays_that_are_cut_are_the_same(max_elements, monkeypatch):
     whole = theory.rays(network, x)
     alpha = theory.smallest_alpha(network, x, level=0.9)
     assert np.isfinite(alpha).sum() > 10
-    monkeypatch.setattr(pieces, "_MAX_BYTES", 8 * max_elements)
+    monkeypatch.setattr(pieces, "_MAX_ELEMENTS", max_elements)
     shares = []
     for ray, other in zip(whole, theory.rays(network, x, progress=shares.append), strict=True):
         np.testing.assert_allclose(ray.alpha, other.alpha, **CLOSE)

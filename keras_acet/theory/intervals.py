@@ -194,7 +194,8 @@ def _enclose(step, boxes, roundoff):
     operation = step.operation
     if not isinstance(operation, Affine):
         low, high = operation(boxes[0].low), operation(boxes[0].high)
-        if isinstance(operation, ReLU):  # what is negative is rounded: once, and in bfloat16 the slope before
+        if isinstance(operation, ReLU) and operation.negative_slope:
+            # What is negative is rounded: once, and in bfloat16 the slope before.
             low, high = low - 4 * roundoff * tf.nn.relu(-low), high + 4 * roundoff * tf.nn.relu(-high)
         return _Box(low, high)
     center = operation(*(box.center for box in boxes))

@@ -13,8 +13,8 @@ units that change at one place give one row. Two that change closer together tha
 either order, whose values agree up to rounding. After the last step the rows are the corners of the logits.
 
 All rows of a layer are computed together, so a thousand pieces take about as long as a forward pass of five hundred
-inputs; the last layers see all of them, the first ones few. What does not fit into a part of limited size is cut along
-the ray, and its parts go on from left to right.
+inputs, in float64; the last layers see all of them, the first ones few. What does not fit into a part of limited size
+is cut along the ray, and its parts go on from left to right.
 
 Rows have homogeneous coordinates: weight 1 for points, 0 for a direction, to which no bias is added. ReLU and maximum
 are positively homogeneous, so of the direction of the last piece, once all changes along it are known, they give the
@@ -26,9 +26,9 @@ import tensorflow as tf
 
 from keras_acet.theory.piecewise import DTYPE, Affine, ReLU
 
-_TIED = 500  # slopes of candidates closer than this many machine epsilons of candidates and slopes are rounding
+_TIED = 1e-13  # slopes of candidates closer than this, relative to candidates and slopes, are rounding
 LARGEST = 1e100  # changes farther out than this are not looked for
-_MAX_BYTES = 2**27  # of the largest tensor of a part; 6 or so are alive. Smaller parts are slower
+_MAX_ELEMENTS = 2**24  # of the largest tensor of a part, 128 MB; 6 or so are alive. Smaller parts are slower
 
 
 class Part:
@@ -68,8 +68,8 @@ class Part:
 
     def num_splits(self, num_rows):
         """In how many parts the part would have to be split if it had so many rows."""
-        size = max(value.shape[1:].num_elements() * value.dtype.size for value in self.values.values())
-        return -(-num_rows * size // _MAX_BYTES)
+        size = max(value.shape[1:].num_elements() for value in self.values.values())
+        return -(-num_rows * size // _MAX_ELEMENTS)
 
     def insert(self, left, t):
         """Puts rows into pieces.
@@ -89,8 +89,9 @@ class Part:
             inside = by_left * self.alpha[left] + t * self.alpha[left + 1]
         alpha = np.where(is_finite, inside, self.alpha[left] + t)
         for index, value in self.values.items():
-            by = [tf.reshape(tf.cast(x, value.dtype), (-1, *[1] * (value.shape.rank - 1))) for x in (by_left, t)]
-            added = by[0] * tf.gather(value, left) + by[1] * tf.gather(value, left + 1)
+            shape = (-1, *[1] * (value.shape.rank - 1))
+            at_left, at_right = tf.gather(value, left), tf.gather(value, left + 1)
+            added = by_left.reshape(shape) * at_left + t.reshape(shape) * at_right
             self.values[index] = tf.dynamic_stitch(np.split(rank, [len(self.ray)]), [value, added])
         self.alpha = np.append(self.alpha, alpha)[place]
         self.ray = np.append(self.ray, self.ray[left])[place]
@@ -207,7 +208,7 @@ def _maximum_changes(part, operation, inputs):
     # From the winner at the left, the steepest of several, to the candidate that overtakes it first, and so on. Who is
     # the largest at both ends is so between them, and is not looked at. Candidates may be the same number on the whole
     # piece, as where windows overlap: then their difference is rounding, and no one overtakes.
-    rounding = _TIED * np.finfo(at_left.dtype).eps * np.maximum(np.abs(at_left), np.abs(slopes)).max(axis=1)
+    rounding = _TIED * np.maximum(np.abs(at_left), np.abs(slopes)).max(axis=1)
     winner = np.where(at_left == at_left.max(axis=1, keepdims=True), slopes, -np.inf).argmax(axis=1)
     place = np.zeros(len(left))
     found = [(left[:0], place[:0])]

@@ -1,6 +1,6 @@
 """A Keras network as a list of steps, each affine, a ReLU or a maximum: what the paper's theory is computed on.
 
-Everything is computed from the weights as they are when a step is called, in float64 unless a step gets float32.
+Everything is computed in float64, from the weights as they are when a step is called.
 """
 
 import functools
@@ -19,7 +19,7 @@ class Affine:
     """`x -> linear(x) + bias`. `linear` is linear in all inputs together, `absolute` is the same with `|weights|`.
 
     Args:
-        function: Linear function of one or several tensors `(batch, ...)` of one dtype; it takes the kernel as its last
+        function: Linear function of one or several float64 tensors `(batch, ...)`; it takes the kernel as its last
             argument if there is one. Without kernel its own coefficients are not negative (pooling, padding, sums).
         kernel: Function that returns the float64 kernel, or None.
         bias: Function that returns what is added, as a float64 tensor that broadcasts; or None.
@@ -32,26 +32,20 @@ class Affine:
 
     def __call__(self, *inputs):
         outputs = self.linear(*inputs)
-        return outputs if self._bias is None else outputs + tf.cast(self._bias(), outputs.dtype)
+        return outputs if self._bias is None else outputs + self._bias()
 
     def homogeneous(self, weight, *inputs):
         """Computes `linear(x) + weight bias`, `weight` of shape `(batch,)`: 1 for points, 0 for directions."""
         outputs = self.linear(*inputs)
         if self._bias is None:
             return outputs
-        weight = tf.reshape(tf.cast(weight, outputs.dtype), (-1, *[1] * (outputs.shape.rank - 1)))
-        return outputs + weight * tf.cast(self._bias(), outputs.dtype)
+        return outputs + tf.reshape(weight, (-1, *[1] * (outputs.shape.rank - 1))) * self._bias()
 
     def linear(self, *inputs):
-        return self._linear(inputs, lambda kernel: kernel)
+        return self._function(*inputs) if self.kernel is None else self._function(*inputs, self.kernel())
 
     def absolute(self, *inputs):
-        return self._linear(inputs, tf.abs)
-
-    def _linear(self, inputs, of_kernel):
-        if self.kernel is None:
-            return self._function(*inputs)
-        return self._function(*inputs, of_kernel(tf.cast(self.kernel(), inputs[0].dtype)))
+        return self._function(*inputs) if self.kernel is None else self._function(*inputs, tf.abs(self.kernel()))
 
     def is_finite(self):
         """Tells whether kernel and bias are finite as they are now."""
@@ -87,7 +81,7 @@ class Maximum:
 
     def choose(self, candidates, winners):
         """Takes the candidates with the indices `winners`, `(batch or 1, places, channels)`."""
-        chosen = tf.reduce_sum(candidates * tf.one_hot(winners, self._size, axis=2, dtype=candidates.dtype), axis=2)
+        chosen = tf.reduce_sum(candidates * tf.one_hot(winners, self._size, axis=2, dtype=DTYPE), axis=2)
         return tf.reshape(chosen, (-1, *self._places, chosen.shape[-1]))
 
     def __call__(self, x):
@@ -435,14 +429,14 @@ def _merge(layer, shape):
     return [Affine(lambda *inputs: twin(list(inputs)))]
 
 
-def _itself(layer, shape):
+def _in_float64(layer, shape):
     """A layer without weights that is linear with coefficients of at least 0."""
     return [Affine(_twin(layer))]
 
 
 def _twin(layer):
-    """A layer without weights made again, to compute in the dtype of its inputs."""
-    return type(layer).from_config({**layer.get_config(), "dtype": "float64", "autocast": False})
+    """A layer without weights made again for float64."""
+    return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
 
 
 def _nothing(layer, shape):
@@ -472,7 +466,7 @@ _LAYERS = {
             *(layers.Cropping1D, layers.Cropping2D, layers.Cropping3D),
             *(layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector, layers.UpSampling1D),
         ),
-        _itself,
+        _in_float64,
     ),
     **dict.fromkeys(
         (
