@@ -27,7 +27,7 @@ check: lint
 	$(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/pip install --quiet "$$(echo dist/*.whl)[test]"
 	mkdir $(VENV)-check  # all but the package
-	cp -r tests recipes examples train.py evaluate.py commands.py README.md pyproject.toml $(VENV)-check
+	cp -r tests recipes examples train.py evaluate.py README.md pyproject.toml $(VENV)-check
 	cd $(VENV)-check && ../$(VENV)-wheel/bin/python -c \
 		"import keras_acet; assert 'site-packages' in keras_acet.__file__, keras_acet.__file__"
 	cd $(VENV)-check && ../$(VENV)-wheel/bin/pytest --import-mode=importlib -p no:cacheprovider tests --pyargs keras_acet

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = {}
@@ -15,19 +15,8 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=[
-        "keras_acet",
-        "keras_acet.attack",
-        "keras_acet.datasets",
-        "keras_acet.evaluation",
-        "keras_acet.export",
-        "keras_acet.export.clients",
-        "keras_acet.networks",
-        "keras_acet.report",
-        "keras_acet.report.figures",
-        "keras_acet.runs",
-        "keras_acet.theory",
-    ],  # find_packages() would install tests as a top-level package
+    # find_packages() bare would install tests as a top-level package
+    packages=[*find_packages(include=["keras_acet", "keras_acet.*"]), "keras_acet.export", "keras_acet.export.clients"],
     package_dir={"keras_acet.export": "export", "keras_acet.export.clients": "export/clients"},
     package_data={
         "keras_acet.report": ["templates/*"],

@@ -7,7 +7,7 @@ import pathlib
 import shutil
 import tempfile
 
-from keras_acet.runs.files import sync
+from keras_acet.files import sync
 
 _TEMPORARY = ".keras_acet-export-"
 

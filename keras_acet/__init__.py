@@ -1,33 +1,38 @@
 """Keras classifiers that know when they don't know: CEDA and ACET training for TensorFlow 2 and Keras 3.
 
+Each name is loaded when it is first used, so that the command line answers `--help` without TensorFlow.
+
 Source: Hein, Andriushchenko, Bitterwolf, CVPR 2019, arXiv:1812.05720.
 """
 
-# isort: off
-from keras_acet import _backend as _backend  # first: it looks at the backend before anything imports Keras
-from keras_acet import adversary
-from keras_acet import attack
-from keras_acet import calibration
-from keras_acet import classifiers
-from keras_acet import datasets
-from keras_acet import evaluation
-from keras_acet import losses
-from keras_acet import metrics
-from keras_acet import networks
-from keras_acet import noise
-from keras_acet import projections
-from keras_acet import published_weights
-from keras_acet import runs
-from keras_acet import schedules
-from keras_acet import serving
-from keras_acet import theory
-from keras_acet import trainer
-from keras_acet.adversary import Adversary
-from keras_acet.adversary import PersistentAdversary
-from keras_acet.evaluation import evaluate
-from keras_acet.trainer import ACETModel
+import importlib
+import typing
+
 from keras_acet.version import __version__
-# isort: on
+
+if typing.TYPE_CHECKING:
+    # isort: off
+    from keras_acet import adversary
+    from keras_acet import attack
+    from keras_acet import calibration
+    from keras_acet import classifiers
+    from keras_acet import datasets
+    from keras_acet import evaluation
+    from keras_acet import losses
+    from keras_acet import metrics
+    from keras_acet import networks
+    from keras_acet import noise
+    from keras_acet import projections
+    from keras_acet import published_weights
+    from keras_acet import schedules
+    from keras_acet import serving
+    from keras_acet import theory
+    from keras_acet import training
+    from keras_acet.adversary import Adversary
+    from keras_acet.adversary import PersistentAdversary
+    from keras_acet.evaluation import evaluate
+    from keras_acet.training import ACETModel
+    # isort: on
 
 __all__ = [
     "ACETModel",
@@ -47,9 +52,28 @@ __all__ = [
     "noise",
     "projections",
     "published_weights",
-    "runs",
     "schedules",
     "serving",
     "theory",
-    "trainer",
+    "training",
 ]
+_PLACES = {  # of the names that are no modules
+    "ACETModel": "training",
+    "Adversary": "adversary",
+    "PersistentAdversary": "adversary",
+    "evaluate": "evaluation",
+}
+
+
+def __getattr__(name):
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    importlib.import_module("keras_acet._backend")  # first: it looks at the backend before anything imports Keras
+    module = importlib.import_module(f"keras_acet.{_PLACES.get(name, name)}")
+    value = getattr(module, name) if name in _PLACES else module
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_acet._prediction import in_batches, logits_of, traced
-from keras_acet.runs import RunDirectory
-from keras_acet.trainer import ACETModel
+from keras_acet.training.model import ACETModel
+from keras_acet.training.runs import RunDirectory
 
 _NUM_CHECKED = 256
 _SUM_TOLERANCE = 1e-3

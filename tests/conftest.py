@@ -9,6 +9,7 @@ import types
 
 import numpy as np
 import pytest
+from helpers.places import ROOT
 
 
 class Command:
@@ -28,8 +29,8 @@ class Command:
 
 @pytest.fixture(scope="session")
 def _server():
-    script = pathlib.Path(__file__).with_name("command_line.py")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(script.parents[1]), *sys.path])}
+    script = pathlib.Path(__file__).with_name("helpers") / "command_line.py"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     environment |= {
         "http_proxy": "http://127.0.0.1:9",

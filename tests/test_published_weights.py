@@ -1,15 +1,12 @@
 """Tests of keras_acet.published_weights: made-up checkpoints, and the authors' own."""
 
-import pathlib
-
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.places import SHARED
 
 from keras_acet import networks
 from keras_acet.published_weights import load_published_weights
-
-_SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
 
 def published_shapes(num_classes=10):
@@ -170,12 +167,12 @@ def fixture_cifar10():
     These images are stored as JPEG. TensorFlow decodes them with a fast approximate transform
     unless told otherwise, which moves the errors by up to 0.2 %.
     """
-    if not (_SHARED / "tfds" / "cifar10").is_dir():
-        pytest.skip(f"needs CIFAR-10 for TensorFlow Datasets in {_SHARED / 'tfds'}")
+    if not (SHARED / "tfds" / "cifar10").is_dir():
+        pytest.skip(f"needs CIFAR-10 for TensorFlow Datasets in {SHARED / 'tfds'}")
     tfds = pytest.importorskip("tensorflow_datasets")
     examples = tfds.load(
         "cifar10",
-        data_dir=str(_SHARED / "tfds"),
+        data_dir=str(SHARED / "tfds"),
         split="test",
         decoders={"image": tfds.decode.SkipDecoding()},
         download=False,
@@ -200,7 +197,7 @@ def fixture_cifar10():
     ],
 )
 def test_published_checkpoints_give_the_known_numbers(cifar10, method, error_percent, mmc):
-    checkpoint = _SHARED / "weights" / f"cifar10-{method}" / "model-100"
+    checkpoint = SHARED / "weights" / f"cifar10-{method}" / "model-100"
     if not checkpoint.with_suffix(".index").exists():
         pytest.skip(f"needs the authors' checkpoint {checkpoint}")
     network = load_published_weights(networks.resnet20((32, 32, 3), 10), checkpoint)

@@ -3,11 +3,11 @@
 import contextlib
 import io
 import re
-from pathlib import Path
 
 import pytest
+from helpers.places import ROOT
 
-README = Path(__file__).parents[1] / "README.md"
+README = ROOT / "README.md"
 
 
 @pytest.mark.slow

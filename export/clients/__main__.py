@@ -10,12 +10,12 @@ import json
 import pathlib
 import sys
 
-from .. import commands
+from .errors import UserError
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        raise commands.UserError(f"{message}; see python -m export.clients --help")
+        raise UserError(f"{message}; see python -m export.clients --help")
 
 
 def main(argv=None):
@@ -24,7 +24,7 @@ def main(argv=None):
         arguments = _parser().parse_args(argv)
         client = arguments.connect(arguments)
         readable = [_classify(client, path) for path in arguments.images]
-    except commands.UserError as error:
+    except UserError as error:
         _complain(error)
         return 2
     return 0 if all(readable) else 2
@@ -63,7 +63,7 @@ def _rest(arguments):
         try:
             about = json.loads(pathlib.Path(arguments.metadata).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise commands.UserError(f"--metadata={arguments.metadata} cannot be read: {error}") from error
+            raise UserError(f"--metadata={arguments.metadata} cannot be read: {error}") from error
     return RestClient(
         arguments.server, arguments.model, version=arguments.version, threshold=arguments.threshold, about=about
     )

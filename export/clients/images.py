@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from .. import commands
+from .errors import UserError
 
 
 def decode(content, about):
@@ -25,7 +25,7 @@ def decode(content, about):
 
     shape = tuple(about["input"]["shape"])
     if len(shape) != 3 or shape[-1] not in (1, 3):
-        raise commands.UserError(f"{about['name']} takes arrays of shape {shape}, not image files")
+        raise UserError(f"{about['name']} takes arrays of shape {shape}, not image files")
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             image.load()

@@ -1,9 +1,10 @@
 """Asks TensorFlow Serving over gRPC; needs grpcio and tensorflow-serving-api, which imports TensorFlow."""
 
 import json
+import os
 
-from .. import commands
 from . import images
+from .errors import UserError
 
 _SECONDS = 30
 
@@ -19,9 +20,10 @@ class GrpcClient:
     """
 
     def __init__(self, server, model, *, version=None, threshold=None):
-        with commands.quiet_start():
-            import grpc
-            from tensorflow_serving.apis import prediction_service_pb2_grpc
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the protos bring TensorFlow, which tells of itself
+        import grpc
+        from tensorflow_serving.apis import prediction_service_pb2_grpc
+
         self._server, self._model, self._version, self._threshold = server, model, version, threshold
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server))
         # A server that batches takes a request without inputs if it does not ask for all outputs of the signature.
@@ -68,7 +70,7 @@ class GrpcClient:
         try:
             response = self._stub.Predict(request, timeout=_SECONDS)
         except grpc.RpcError as error:
-            raise commands.UserError(self._reason(error.code(), error.details())) from error
+            raise UserError(self._reason(error.code(), error.details())) from error
         return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
 
     def _reason(self, code, details):

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from .. import commands
+from .errors import UserError
 
 _SECONDS = 30
 
@@ -60,9 +60,9 @@ class RestClient:
                 return json.load(response)["predictions"]
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
-            raise commands.UserError(f"{self._url} answers {error.code}: {text or error.reason}") from error
+            raise UserError(f"{self._url} answers {error.code}: {text or error.reason}") from error
         except (OSError, ValueError, LookupError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
-            raise commands.UserError(
+            raise UserError(
                 f"no TensorFlow Serving answers at {self._server}: {reason}; name another place with --server"
             ) from error

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from .. import commands
 from . import images
+from .errors import UserError
 
 
 class OnnxModel:
@@ -27,10 +27,10 @@ class OnnxModel:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no base class of their own
-            raise commands.UserError(f"{path} cannot be loaded: {error}") from error
+            raise UserError(f"{path} cannot be loaded: {error}") from error
         properties = self._session.get_modelmeta().custom_metadata_map
         if "metadata" not in properties:
-            raise commands.UserError(f"{path} is not a file of python -m export: it holds no metadata")
+            raise UserError(f"{path} is not a file of python -m export: it holds no metadata")
         self._about = json.loads(properties["metadata"])
         self._more = {} if threshold is None else {"threshold": np.array(threshold, np.float32)}
 

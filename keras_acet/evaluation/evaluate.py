@@ -17,7 +17,7 @@ from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.scores import Scores
 from keras_acet.evaluation.store import Store
 from keras_acet.evaluation.table import missing_row, row, test_row
-from keras_acet.trainer import ACETModel
+from keras_acet.training.model import ACETModel
 from keras_acet.version import installed_versions
 
 _NUM_PAIRS = 8

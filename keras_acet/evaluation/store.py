@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-from keras_acet.runs.files import whole_file
+from keras_acet.files import whole_file
 
 
 class Store:

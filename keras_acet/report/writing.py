@@ -6,10 +6,10 @@ import io
 import json
 import pathlib
 
+from keras_acet.files import whole_file
 from keras_acet.report import figures
 from keras_acet.report.pages import render
 from keras_acet.report.tables import MEASURED
-from keras_acet.runs.files import whole_file
 
 SCHEMA_VERSION = 1
 

@@ -1,17 +1,17 @@
 """The scripts in examples/ run and draw."""
 
-import pathlib
 import shutil
 import subprocess
 import sys
 
 import keras
 import pytest
+from helpers.places import ROOT
 from PIL import Image
 
 from keras_acet import networks
 
-EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 
 pytestmark = [
     pytest.mark.slow,

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_acet import classifiers
 from keras_acet.adversary import Adversary
 from keras_acet.noise import UniformNoise
-from keras_acet.trainer import ACETModel
+from keras_acet.training.model import ACETModel
 
 SHAPE, NUM_CLASSES = (4, 3, 1), 5
 

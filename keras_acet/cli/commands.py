@@ -19,15 +19,21 @@ class UserError(Exception):
     """Something only the user can mend."""
 
 
-def run(main):
-    """Runs `main(argv)` with absl's flags; a mistake of the user's ends it with one line and exit code 2."""
+def run(command):
+    """Runs the module of a command: its `main(argv)` with absl's flags, its docstring and key flags as the help.
+
+    A mistake of the user's ends it with one line and exit code 2.
+    """
 
     def guarded(argv):
         try:
-            main(argv)
+            command.main(argv)
         except UserError as error:
             _fail(error)
 
+    sys.modules["__main__"].__doc__ = command.__doc__
+    for flag in FLAGS.get_key_flags_for_module(command.__name__):
+        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(guarded, flags_parser=_parse_flags)
 
 
@@ -54,14 +60,13 @@ def between(name, low, high, *, low_allowed=False, high_allowed=False, hint=""):
 
 @contextlib.contextmanager
 def quiet_start():
-    """Keeps back what TensorFlow writes to stderr while it starts, unless TF_CPP_MIN_LOG_LEVEL asks for it.
+    """Keeps back what TensorFlow writes to stderr while it starts, unless TF_CPP_MIN_LOG_LEVEL=0 asks for it.
 
     Its first lines obey no setting, so the file descriptor is turned aside.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
         yield
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     sys.stderr.flush()
     with tempfile.TemporaryFile() as aside, os.fdopen(os.dup(2), "wb") as stderr:
         os.dup2(aside.fileno(), 2)
@@ -115,7 +120,7 @@ def check_is_run(path):
 
 def data_settings(classifier):
     """The flags of a classifier's run, also those that do not make the run, such as where the data lie; its name."""
-    from keras_acet import runs
+    from keras_acet.training import runs
 
     extra = runs.RunDirectory(classifier.path).extra_flags()
     return {"name": classifier.name, **extra, **classifier.flags}

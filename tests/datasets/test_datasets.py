@@ -13,18 +13,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.places import DATA, ROOT, needs_data
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
 from keras_acet import datasets
 from keras_acet.datasets import files, tfds
-
-ROOT = Path(__file__).resolve().parent.parent
-REAL = ROOT.parent / "shared" / "tfds"
-
-
-def real(name):
-    return pytest.mark.skipif(not (REAL / name).is_dir(), reason=f"needs {name} in ../shared/tfds")
 
 
 def arrays(n=10, shape=(4, 4, 1), num_classes=2, seed=0):
@@ -725,10 +719,10 @@ def test_a_network_that_does_not_answer_costs_seconds(monkeypatch):
     release.set()
 
 
-@real("mnist")
-@real("fashion_mnist")
+@needs_data("mnist")
+@needs_data("fashion_mnist")
 def test_real_mnist(no_network):
-    data = datasets.load("mnist", data_dir=REAL, augmentation="crop")
+    data = datasets.load("mnist", data_dir=DATA, augmentation="crop")
     assert data.train_images.shape == (60000, 28, 28, 1)
     assert data.test_images.shape == (10000, 28, 28, 1)
     assert data.steps_per_epoch == 468  # paper's set-up
@@ -743,9 +737,9 @@ def test_real_mnist(no_network):
     assert fashion.min() == 0 and fashion.max() == 1
 
 
-@real("cifar10")
+@needs_data("cifar10")
 def test_real_cifar10(no_network):
-    data = datasets.load("cifar10", data_dir=REAL, augmentation="flip_crop")
+    data = datasets.load("cifar10", data_dir=DATA, augmentation="flip_crop")
     assert data.image_shape == (32, 32, 3)
     assert (len(data.train_labels), len(data.test_labels)) == (50000, 10000)
     assert data.steps_per_epoch == 390  # paper's set-up

@@ -1,19 +1,12 @@
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.places import DATA, needs_data
 from PIL import Image
 
 from keras_acet import datasets
 from keras_acet.datasets import files, ood, tfds
-
-ROOT = Path(__file__).resolve().parent.parent
-REAL = ROOT.parent / "shared" / "tfds"
-
-
-def real(name):
-    return pytest.mark.skipif(not (REAL / name).is_dir(), reason=f"needs {name} in ../shared/tfds")
 
 
 @pytest.fixture(autouse=True)
@@ -286,13 +279,13 @@ def test_sets_of_tensorflow_datasets_are_read_when_asked_for(monkeypatch):
     assert datasets.ood_sets(["mnist"], (8, 9, 3), resize=True)["mnist"].shape == (2, 8, 9, 3)
 
 
-@real("mnist")
-@real("fashion_mnist")
-@real("cifar10")
+@needs_data("mnist")
+@needs_data("fashion_mnist")
+@needs_data("cifar10")
 def test_real_sets_beside_mnist():
-    sets = ood.sets_beside("fashion_mnist", (28, 28, 1), REAL)
+    sets = ood.sets_beside("fashion_mnist", (28, 28, 1), DATA)
     assert sets["mnist"].shape == sets["cifar10_gray"].shape == (10000, 28, 28, 1)
     gray = sets["cifar10_gray"]
     assert gray.dtype == np.float32 and gray.min() >= 0 and gray.max() <= 1
     # Resizing keeps the mean but for the border and rounding; the colour images have the mean .4766 or so.
-    assert abs(gray.mean() - tfds.read_test_images("cifar10", REAL).mean() / 255) < 2e-3
+    assert abs(gray.mean() - tfds.read_test_images("cifar10", DATA).mean() / 255) < 2e-3

@@ -7,7 +7,7 @@ import re
 import keras
 import numpy as np
 
-from keras_acet.runs.files import whole_file
+from keras_acet.files import whole_file
 
 
 def state(model):

@@ -1,7 +1,6 @@
 import csv
 import json
 import os
-import pathlib
 import re
 import signal
 import subprocess
@@ -11,8 +10,8 @@ import time
 import keras
 import numpy as np
 import pytest
+from helpers.places import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = ["--network=mlp", "--batch_size=16", "--num_steps=3", "--num_noise=8", "--schedule=cosine"]
 # Whatever has a state of its own: pool, seeds, averaged weights, momenta, schedules.
 STATEFUL = [

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_acet.runs.files import write_text
+from keras_acet.files import write_text
 
 
 class NonFiniteLossError(ArithmeticError):

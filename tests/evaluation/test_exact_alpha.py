@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_evaluation import data_of, linear_network
-from test_evaluation import evaluate as evaluate_model
-from test_theory_regions import NETWORKS, make
+from helpers.piecewise_networks import NETWORKS, make
+from helpers.toys import data_of, linear_network
+from helpers.toys import evaluate as evaluate_model
 
 from keras_acet import evaluation, networks
 from keras_acet.classifiers import Classifier

@@ -10,7 +10,7 @@ from keras_acet.adversary import Adversary, PersistentAdversary
 from keras_acet.attack import PGD, LogUniformDecay
 from keras_acet.losses import log_max_confidence
 from keras_acet.noise import PaperNoise, UniformNoise
-from keras_acet.trainer import ACETModel
+from keras_acet.training.model import ACETModel
 
 IMAGES = np.random.default_rng(0).uniform(size=(32, 8, 8, 1)).astype(np.float32)
 LABELS = np.random.default_rng(1).integers(0, 3, size=32)

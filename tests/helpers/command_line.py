@@ -11,7 +11,7 @@ import runpy
 import sys
 import traceback
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def serve():

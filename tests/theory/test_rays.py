@@ -3,8 +3,8 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from helpers.piecewise_networks import CLOSE, NETWORKS, make
 from keras import layers
-from test_theory_regions import CLOSE, NETWORKS, make
 
 from keras_acet import theory
 from keras_acet.report.figures.rays import confidence_along_rays

@@ -9,9 +9,9 @@ import os
 import pathlib
 import shutil
 
-from keras_acet.runs.callbacks import AverageForValidation, Recorder, StopOnNonFiniteLoss
-from keras_acet.runs.checkpoints import epoch_of, read_checkpoint, state, write_checkpoint
-from keras_acet.runs.files import TEMPORARY, whole_file, write_text
+from keras_acet.files import TEMPORARY, whole_file, write_text
+from keras_acet.training.runs.callbacks import AverageForValidation, Recorder, StopOnNonFiniteLoss
+from keras_acet.training.runs.checkpoints import epoch_of, read_checkpoint, state, write_checkpoint
 
 _FLAGS = "flags.flags"
 _LOCK = ".lock"

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_acet as ka
-from keras_acet import runs
+from keras_acet.training import runs
 
 FLAGS = {"dataset": "digits", "seed": "0"}
 
