@@ -19,6 +19,7 @@ test-slow: $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # Lint, build the wheel, install it in an environment of its own, and test that copy, doctests included.
 check: lint

@@ -19,6 +19,7 @@ setup(
     packages=[*find_packages(include=["keras_acet", "keras_acet.*"]), "keras_acet.export", "keras_acet.export.clients"],
     package_dir={"keras_acet.export": "export", "keras_acet.export.clients": "export/clients"},
     package_data={
+        "keras_acet": ["py.typed"],
         "keras_acet.report": ["templates/*"],
         "keras_acet.export": ["templates/*", "demo/*", "serving/*", "serving/*/*"],
     },
@@ -48,6 +49,7 @@ setup(
         "test": [
             "pytest>=8",
             "ruff>=0.9",
+            "mypy>=1.14",
             "build>=1.2",
             "selenium>=4.20",  # opens the report and the demo page in Chromium, where that is installed
             "pyyaml>=6",  # reads the serving manifests
