@@ -25,6 +25,7 @@ if typing.TYPE_CHECKING:
     from keras_acet import projections
     from keras_acet import published_weights
     from keras_acet import schedules
+    from keras_acet import scores
     from keras_acet import serving
     from keras_acet import theory
     from keras_acet import training
@@ -53,6 +54,7 @@ __all__ = [
     "projections",
     "published_weights",
     "schedules",
+    "scores",
     "serving",
     "theory",
     "training",

@@ -29,6 +29,7 @@ LEVELS = {
     "datasets": 1,
     "networks": 1,
     "published_weights": 2,
+    "scores": 2,
     "theory": 2,
     "training": 3,
     "serving": 3,
