@@ -22,6 +22,7 @@ LEVELS = {
     "noise": 0,
     "projections": 0,
     "schedules": 0,
+    "typed_json": 0,
     "version": 0,
     "attack": 1,
     "adversary": 1,
