@@ -4,7 +4,6 @@ The request names the artifact, an `.npz` of inputs and the calls to make; the o
 as a file, so that nothing of the package it lies in is imported.
 """
 
-import importlib.util
 import json
 import pathlib
 import sys
@@ -33,16 +32,17 @@ def with_tensorflow(path, calls, inputs):
         yield {name: tensor.numpy() for name, tensor in model.signatures[call["signature"]](**arguments).items()}
 
 
-def with_c_api(path, calls, inputs, c_api):
-    spec = importlib.util.spec_from_file_location("c_api", c_api)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    model = module.SavedModel(path)
-    for call in calls:
-        arguments = {call["tensors"][name]: inputs[key] for name, key in call["inputs"].items()}
-        arrays = model.run(arguments, [call["tensors"][name] for name in call["outputs"]])
-        yield dict(zip(call["outputs"], arrays, strict=True))
-    assert "tensorflow" not in sys.modules
+def with_session(path, calls, inputs):
+    """Loads the graph with its own restore operation, as a C++ server does; `with_tensorflow` restores objects."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        signatures = tf.compat.v1.saved_model.load(session, ["serve"], path).signature_def
+        for call in calls:
+            signature = signatures[call["signature"]]
+            arguments = {signature.inputs[name].name: inputs[key] for name, key in call["inputs"].items()}
+            yield session.run({name: tensor.name for name, tensor in signature.outputs.items()}, arguments)
 
 
 def with_onnxruntime(path, calls, inputs):
@@ -60,18 +60,22 @@ def with_onnxruntime(path, calls, inputs):
         yield dict(zip(names, session.run(names, arguments), strict=True))
 
 
+RUNTIMES = {"tensorflow": with_tensorflow, "tensorflow session": with_session, "onnxruntime": with_onnxruntime}
+
+
 def main(request):
     sys.meta_path.insert(0, _Absent("keras_acet", "export"))
-    runtime = {"tensorflow": with_tensorflow, "c_api": with_c_api, "onnxruntime": with_onnxruntime}[request["runtime"]]
+    runtime = RUNTIMES[request["runtime"]]
     with np.load(request["inputs"], allow_pickle=False) as archive:
         inputs = dict(archive)
     found = {}
-    for call, outputs in zip(
-        request["calls"], runtime(request["path"], request["calls"], inputs, *request["more"]), strict=True
-    ):
+    for call, outputs in zip(request["calls"], runtime(request["path"], request["calls"], inputs), strict=True):
         found |= {f"{call['case']}/{name}": array for name, array in outputs.items()}
     np.savez(request["outputs"], **found)
 
 
 if __name__ == "__main__":
-    main(json.loads(pathlib.Path(sys.argv[1]).read_text()))
+    try:
+        main(json.loads(pathlib.Path(sys.argv[1]).read_text()))
+    except Exception as error:  # TensorFlow's messages have many lines, of which the last tells least
+        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

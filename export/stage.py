@@ -192,7 +192,7 @@ class _SavedModel:
 
     def verify(self, folder, tell):
         entries = []
-        for runtime in ("tensorflow", "c_api"):
+        for runtime in ("tensorflow", "tensorflow session"):
             tell(f"verifying {self.name} ({runtime})")
             outputs = verification.run_savedmodel(folder, self._cases, runtime)
             entries.append(verification.report(runtime, self.name, self._cases, outputs, self._model.threshold))

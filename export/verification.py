@@ -113,16 +113,8 @@ def with_threshold(found, model, threshold):
 
 
 def run_savedmodel(path, found, runtime):
-    """Runs cases in a fresh process, by "tensorflow" or "c_api"; returns a list of dicts of outputs."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    graph = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs[0]
-    calls = []
-    for case in found:
-        signature = graph.signature_def[case.signature]
-        tensors = {name: info.name for infos in (signature.inputs, signature.outputs) for name, info in infos.items()}
-        calls.append({"signature": case.signature, "tensors": tensors, "outputs": list(OUTPUTS)})
-    return _run(path, found, runtime, calls, *([str(_HERE / "c_api.py")] if runtime == "c_api" else []))
+    """Runs cases in a fresh process, by "tensorflow" or "tensorflow session"; returns a list of dicts of outputs."""
+    return _run(path, found, runtime, [{"signature": case.signature} for case in found])
 
 
 def run_onnx(path, found):
@@ -130,7 +122,7 @@ def run_onnx(path, found):
     return _run(path, found, "onnxruntime", [{} for _ in found])
 
 
-def _run(path, found, runtime, calls, *more):
+def _run(path, found, runtime, calls):
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         inputs = {f"{i}/{name}": array for i, case in enumerate(found) for name, array in case.inputs.items()}
@@ -143,7 +135,6 @@ def _run(path, found, runtime, calls, *more):
             "inputs": str(folder / "inputs.npz"),
             "outputs": str(folder / "outputs.npz"),
             "calls": calls,
-            "more": more,
         }
         (folder / "request.json").write_text(json.dumps(request))
         command = [sys.executable, "-P", str(_HERE / "fresh.py"), str(folder / "request.json")]

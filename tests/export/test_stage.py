@@ -130,7 +130,7 @@ def test_verification_covers_every_artifact(version):
     runs = {(entry["file"], entry["runtime"]): entry["cases"] for entry in verified["artifacts"]}
     assert set(runs) == {
         ("saved_model.pb", "tensorflow"),
-        ("saved_model.pb", "c_api"),
+        ("saved_model.pb", "tensorflow session"),
         ("model.onnx", "onnxruntime"),
         ("model.int8.onnx", "onnxruntime"),
     }
