@@ -26,7 +26,7 @@ def check_images(what, images):
             f"{what} must be uint8 in 0..255 or floats in [0, 1]. Received: {images.dtype}. "
             "For whole numbers in 0..255 use images.astype('uint8')."
         )
-    images = images.astype(np.float32)
+    images = images.astype(np.float32, copy=False)
     finite = np.isfinite(images)
     if not finite.all():
         raise ValueError(

@@ -1,43 +1,74 @@
 """From the name of a set to `Data`."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 
-from keras_acet.datasets import embedded, files, tfds
+from keras_acet.datasets import files, registry
 from keras_acet.datasets.augmentation import random_crop, random_flip_crop
-from keras_acet.datasets.checks import did_you_mean
 from keras_acet.datasets.data import Data
 from keras_acet.datasets.ood import sets_beside
+from keras_acet.datasets.specs import DatasetSpec
 
 _AUGMENTATIONS = {"none": None, "crop": random_crop, "flip_crop": random_flip_crop}
-_NETWORKS = {"moons": "mlp", "svhn": "resnet20", "cifar10": "resnet20", "cifar100": "resnet20"}  # others: lenet
 
 
-def names():
+def names() -> list[str]:
     """Returns the sorted list of what `load` takes; the capital `PATH` stands for a path of yours.
 
     >>> names()[:3]
     ['cifar10', 'cifar100', 'digits']
     """
-    return sorted([*tfds.TFDS_NAMES, "digits", "moons", "folder:PATH", "npz:PATH"])
+    return sorted([*registry.labelled(), "folder:PATH", "npz:PATH"])
 
 
-def default_network(name, image_shape=None):
+def spec(name: str | DatasetSpec) -> DatasetSpec:
+    """Returns the entry of a set.
+
+    Args:
+        name: One of `names()`, with a path of yours for `PATH`; or a `DatasetSpec`, which is returned as it is.
+
+    Raises:
+        TypeError: If `name` is neither.
+        ValueError: If there is none of that name; it says how to add it.
+
+    >>> spec("cifar10").beside
+    ('svhn', 'cifar100', 'lsun_classroom', 'imagenet_minus')
+    """
+    if isinstance(name, DatasetSpec):
+        return name
+    if not isinstance(name, str):
+        raise TypeError(f"The data set must be a name or a DatasetSpec. Received: {type(name).__name__}.")
+    kind, _, path = name.partition(":")
+    if kind in _OWN_FILES and path:
+        return _OWN_FILES[kind](path)
+    found = registry.labelled().get(name)
+    if found is None:
+        raise ValueError(
+            f"The data set must be one of {', '.join(names())}. Received: {name!r}.{registry.how_to_add(name, names())}"
+        )
+    return found
+
+
+def default_network(name: str | DatasetSpec, image_shape: tuple[int, ...] | None = None) -> str:
     """Returns the name of the network that suits a set, as published where the paper has the set.
 
-    For `folder:` and `npz:` it depends on `image_shape`, as in `Data.image_shape`: "mlp" for vectors, "lenet" for gray
-    images up to 64 pixels a side (its first dense layer has 17 million weights there), else "resnet20". That halves an
-    image twice; where height or width is no multiple of 4 it is "lenet" up to 64 pixels a side, else "MobileNetV2".
+    For `folder:`, `npz:` and an entry that names none it depends on `image_shape`, as in `Data.image_shape`: "mlp" for
+    vectors, "lenet" for gray images up to 64 pixels a side (its first dense layer has 17 million weights there), else
+    "resnet20". That halves an image twice; where height or width is no multiple of 4 it is "lenet" up to 64 pixels a
+    side, else "MobileNetV2".
 
     >>> default_network("cifar10"), default_network("npz:my.npz", (28, 28, 1))
     ('resnet20', 'lenet')
     """
-    kind, path = _parse_name(name)
-    if path is None:
-        return _NETWORKS.get(kind, "lenet")
+    found = spec(name)
+    if found.network is not None:
+        return found.network
+    image_shape = image_shape or found.image_shape
     if image_shape is None:
-        raise ValueError(f"The default network of {name!r} depends on `image_shape`. Received: None.")
+        raise ValueError(f"The default network of {found.name!r} depends on `image_shape`. Received: None.")
     if len(image_shape) == 1:
         return "mlp"
     is_small = max(image_shape[:2]) <= 64
@@ -49,17 +80,17 @@ def default_network(name, image_shape=None):
 
 
 def load(
-    name,
+    name: str | DatasetSpec,
     *,
-    data_dir=None,
-    batch_size=128,
-    augmentation="none",
-    crop_padding=4,
-    seed=0,
-    image_size=None,
-    download=True,
-    calibration_fraction=0.0,
-):
+    data_dir: str | None = None,
+    batch_size: int = 128,
+    augmentation: str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = "none",
+    crop_padding: int = 4,
+    seed: int = 0,
+    image_size: int | tuple[int, int] | None = None,
+    download: bool = True,
+    calibration_fraction: float = 0.0,
+) -> Data:
     """Reads a set into memory.
 
     * `digits`: scikit-learn's 8x8 digits; a fifth of each class is the test set.
@@ -70,9 +101,10 @@ def load(
       sub-folders. Without these a fifth of each class is held out as the test set.
     * `npz:PATH`: keys `x_train, y_train, x_test, y_test`, or `images, labels` with a fifth held out. Images uint8 in
       0..255 or floats in [0, 1].
+    * What `register` made known.
 
     Args:
-        name: One of the above.
+        name: One of the above, or a `DatasetSpec`.
         data_dir: Where TensorFlow Datasets keeps its sets. Default: the environment variable `TFDS_DATA_DIR`, else
             `~/tensorflow_datasets`.
         batch_size: Images per batch.
@@ -95,52 +127,48 @@ def load(
 
     Source: sets, augmentation and moons as in Hein et al., CVPR 2019, arXiv:1812.05720.
     """
-    kind, path = _parse_name(name)
+    entry = spec(name)
     if not callable(augmentation) and augmentation not in _AUGMENTATIONS:
         raise ValueError(
             f"`augmentation` must be one of {', '.join(sorted(_AUGMENTATIONS))}, or a callable (images, seed) -> "
             f"images. Received: {augmentation!r}."
         )
-    if image_size is not None and kind != "folder":
-        raise ValueError(f"`image_size` is for folder:PATH only. Received: image_size={image_size!r} with {name!r}.")
-    test = class_names = ood = None
-    if kind == "digits":
-        train = embedded.digits()
-    elif kind == "moons":
-        train, test = embedded.moons(0), embedded.moons(1)
-    elif kind == "folder":
-        train, test, class_names = files.read_folder(path, image_size)
-    elif kind == "npz":
-        train, test = files.read_npz(path)
-    else:
-        train, test, class_names = tfds.read(kind, data_dir, download=download)
-        ood = sets_beside(kind, train[0].shape[1:], data_dir)
+    if image_size is not None:
+        if not entry.name.startswith("folder:"):
+            raise ValueError(
+                f"`image_size` is for folder:PATH only. Received: image_size={image_size!r} with {entry.name!r}."
+            )
+        entry = _folder(entry.name.removeprefix("folder:"), image_size)
+    train, test, class_names = entry.read(data_dir, download=download)
     if np.ndim(train[0]) == 2 and augmentation in ("crop", "flip_crop"):
-        raise ValueError(f"{name}: vectors cannot be cropped or flipped. Received: augmentation={augmentation!r}.")
+        raise ValueError(
+            f"{entry.name}: vectors cannot be cropped or flipped. Received: augmentation={augmentation!r}."
+        )
     if not callable(augmentation):
         augmentation = _AUGMENTATIONS[augmentation]
         if augmentation is not None:
             augmentation = functools.partial(augmentation, padding=crop_padding)
-    return Data(
-        name=name,
+    data = Data(
+        name=entry.name,
         train=train,
         test=test,
         class_names=class_names,
         batch_size=batch_size,
         seed=seed,
         augmentation=augmentation,
-        ood=ood,
         calibration_fraction=calibration_fraction,
     )
+    if entry.beside:
+        data.ood = sets_beside(entry, data.image_shape, data_dir)
+    return data
 
 
-def _parse_name(name):
-    """`(name, None)`, or `("folder" or "npz", path)`."""
-    kind, _, path = name.partition(":")
-    if kind in ("folder", "npz") and path:
-        return kind, path
-    if name in names() and not path:
-        return name, None
-    raise ValueError(
-        f"The data set must be one of {', '.join(names())}. Received: {name!r}.{did_you_mean(name, names())}"
-    )
+def _folder(path, image_size=None):
+    return DatasetSpec(f"folder:{path}", functools.partial(files.read_folder, path, image_size))
+
+
+def _npz(path):
+    return DatasetSpec(f"npz:{path}", functools.partial(files.read_npz, path))
+
+
+_OWN_FILES = {"folder": _folder, "npz": _npz}

@@ -1,71 +1,82 @@
 """Sets of TensorFlow Datasets."""
 
 import contextlib
-import string
+import dataclasses
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
-# Our names -> the names in TensorFlow Datasets.
-TFDS_NAMES = {
-    "cifar10": "cifar10",
-    "cifar100": "cifar100",
-    "emnist_letters": "emnist/letters",
-    "fashion_mnist": "fashion_mnist",
-    "kmnist": "kmnist",
-    "mnist": "mnist",
-    "svhn": "svhn_cropped",
-}
-_LSUN = "lsun_classroom"  # out-of-distribution images only: they have no labels
 # TensorFlow Datasets retries for minutes without a network; this bounds our own look beforehand.
 _PROBE_SECONDS = 6.0
 
+Pair = tuple[np.ndarray, np.ndarray]
 
-def read(name, data_dir=None, *, download=True):
+
+@dataclasses.dataclass(frozen=True)
+class TFDS:
+    """Where a set lies in TensorFlow Datasets.
+
+    Args:
+        name: Its name there, such as "mnist" or "emnist/letters".
+        prepare: None, or a function from images and labels as stored to what they should be.
+        class_names: Tuple of one `str` per class; None for those of TensorFlow Datasets.
+    """
+
+    name: str
+    prepare: Callable[[np.ndarray, np.ndarray], Pair] | None = None
+    class_names: tuple[str, ...] | None = None
+
+
+_LSUN = TFDS("lsun/classroom")  # out-of-distribution images only: they have no labels
+
+
+def read(
+    name: str, source: TFDS, data_dir: str | None = None, *, download: bool = True
+) -> tuple[Pair, Pair, list[str]]:
     """Returns `(training pair, test pair, class names)`; downloads a set that is not in `data_dir` if allowed.
 
-    Images are uint8 `(n, height, width, channels)`. EMNIST letters are turned upright and labelled from 0.
+    Images are uint8 `(n, height, width, channels)`. `name` is what error messages call the set.
     """
-    builder, is_prepared = _builder(name, data_dir)
+    builder, is_prepared = _builder(name, source, data_dir)
     if not is_prepared:
-        _download(name, builder, download)
-    train, test = _read_splits(name, builder, ["train", "test"])
-    if name == "emnist_letters":
-        return train, test, list(string.ascii_uppercase)
-    return train, test, list(builder.info.features["label"].names)
+        _download(name, source, builder, download)
+    train, test = _read_splits(name, source, builder, ["train", "test"])
+    return train, test, list(source.class_names or builder.info.features["label"].names)
 
 
-def read_test_images(name, data_dir=None):
+def read_test_images(name: str, source: TFDS, data_dir: str | None = None) -> np.ndarray:
     """Returns the test images as uint8 `(n, height, width, channels)`; never downloads."""
-    builder, is_prepared = _builder(name, data_dir)
-    if not is_prepared:
-        raise FileNotFoundError(f"{name} is not in the data directory; tfds.load({_tfds_name(name)!r}) gets it")
-    ((images, _),) = _read_splits(name, builder, ["test"])
+    builder = _prepared_builder(name, source, data_dir)
+    ((images, _),) = _read_splits(name, source, builder, ["test"])
     return images
 
 
-def read_lsun_classroom(data_dir=None):
+def read_lsun_classroom(data_dir: str | None = None) -> list[np.ndarray]:
     """Returns the validation images as a list of uint8 arrays `(height, width, 3)` of any size; never downloads."""
-    builder, is_prepared = _builder(_LSUN, data_dir)
-    if not is_prepared:
-        raise FileNotFoundError(f"{_LSUN} is not in the data directory; tfds.load({_tfds_name(_LSUN)!r}) gets it")
+    name = "lsun_classroom"
+    builder = _prepared_builder(name, _LSUN, data_dir)
     from tensorflow_datasets import decode
 
-    with _readable_errors(_LSUN, builder):
+    with _readable_errors(name, _LSUN, builder):
         examples = builder.as_dataset(
             split="validation", decoders={"image": decode.SkipDecoding()}, shuffle_files=False
         )
         return [_decode(example["image"], channels=3).numpy() for example in examples]
 
 
-def _tfds_name(name):
-    return "lsun/classroom" if name == _LSUN else TFDS_NAMES[name]
+def _prepared_builder(name, source, data_dir):
+    builder, is_prepared = _builder(name, source, data_dir)
+    if not is_prepared:
+        raise FileNotFoundError(f"{name} is not in the data directory; tfds.load({source.name!r}) gets it")
+    return builder
 
 
-def _builder(name, data_dir):
+def _builder(name, source, data_dir):
     """TensorFlow Datasets' object for a set, and whether its files are there."""
     try:
         import tensorflow_datasets
@@ -76,13 +87,13 @@ def _builder(name, data_dir):
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)  # it warns of a set that is not there; one line about that is enough
     try:
-        builder = tensorflow_datasets.builder(_tfds_name(name), data_dir=data_dir)
+        builder = tensorflow_datasets.builder(source.name, data_dir=data_dir)
         return builder, builder.is_prepared()
     finally:
         logging.set_verbosity(verbosity)
 
 
-def _read_splits(name, builder, splits):
+def _read_splits(name, source, builder, splits):
     from tensorflow_datasets import decode
 
     channels = builder.info.features["image"].shape[-1]
@@ -91,17 +102,15 @@ def _read_splits(name, builder, splits):
         return _decode(encoded, channels), label
 
     sets = []
-    with _readable_errors(name, builder):
+    with _readable_errors(name, source, builder):
         for split in splits:
             encoded = builder.as_dataset(
                 split=split, as_supervised=True, decoders={"image": decode.SkipDecoding()}, shuffle_files=False
             )
             decoded = encoded.map(decode_image, num_parallel_calls=tf.data.AUTOTUNE)
             sets.append(decoded.batch(builder.info.splits[split].num_examples).get_single_element())
-    sets = [(images.numpy(), labels.numpy()) for images, labels in sets]
-    if name == "emnist_letters":  # stored transposed, and labelled from 1
-        sets = [(images.transpose(0, 2, 1, 3), labels - 1) for images, labels in sets]
-    return sets
+    pairs = [(images.numpy(), labels.numpy()) for images, labels in sets]
+    return pairs if source.prepare is None else [source.prepare(*pair) for pair in pairs]
 
 
 def _decode(encoded, channels):
@@ -111,27 +120,26 @@ def _decode(encoded, channels):
 
 
 @contextlib.contextmanager
-def _readable_errors(name, builder):
+def _readable_errors(name, source, builder):
     try:
         yield
     except (tf.errors.OpError, OSError, NotImplementedError, ValueError) as error:
         raise ValueError(
             f"{name}: the files in {builder.data_dir} cannot be read ({' '.join(str(error).split())}). "
-            f"Delete that folder; to get the set again, {_how_to_get(name, builder)}"
+            f"Delete that folder; to get the set again, {_how_to_get(source, builder)}"
         ) from error
 
 
-def _how_to_get(name, builder):
-    tfds_name = _tfds_name(name)
+def _how_to_get(source, builder):
     return (
-        f"run `python -c \"import tensorflow_datasets as tfds; tfds.load('{tfds_name}', data_dir='data')\"` where "
-        f"there is a network, and copy data/{tfds_name}/{builder.version} to {builder.data_dir}."
+        f"run `python -c \"import tensorflow_datasets as tfds; tfds.load('{source.name}', data_dir='data')\"` where "
+        f"there is a network, and copy data/{source.name}/{builder.version} to {builder.data_dir}."
     )
 
 
-def _download(name, builder, download):
+def _download(name, source, builder, download):
     missing = f"{name} is not in the data directory"
-    how = f"To get it, {_how_to_get(name, builder)}"
+    how = f"To get it, {_how_to_get(source, builder)}"
     if not download:
         raise FileNotFoundError(f"{missing}, and downloading was not allowed. {how}")
     url = min(builder.url_infos)

@@ -302,8 +302,7 @@ def test_ood_sets_are_read_once_and_only_when_asked_for():
 
 
 def test_names_are_sorted():
-    tfds_names = ["cifar10", "cifar100", "emnist_letters", "fashion_mnist", "kmnist", "mnist", "svhn"]
-    assert datasets.names() == sorted([*tfds_names, "digits", "moons", "folder:PATH", "npz:PATH"])
+    assert datasets.names() == sorted([*TFDS_NAMES, "digits", "moons", "folder:PATH", "npz:PATH"])
 
 
 @pytest.mark.parametrize(
@@ -634,13 +633,22 @@ def test_tfds_set_that_cannot_be_read(tmp_path, no_network):
     check(tmp_path / "other")
 
 
+TFDS_NAMES = {
+    "cifar10": "cifar10",
+    "cifar100": "cifar100",
+    "emnist_letters": "emnist/letters",
+    "fashion_mnist": "fashion_mnist",
+    "kmnist": "kmnist",
+    "mnist": "mnist",
+    "svhn": "svhn_cropped",
+}
 HOW = r"run `python -c .*tfds.load\('{}', data_dir='data'\).* where there is a network, and copy .* to .*{}.*\d\."
 
 
-@pytest.mark.parametrize("name", sorted(tfds.TFDS_NAMES))
+@pytest.mark.parametrize("name", sorted(TFDS_NAMES))
 def test_missing_tfds_set_says_how_to_get_it(tmp_path, monkeypatch, caplog, name):
     pytest.importorskip("tensorflow_datasets")
-    how = HOW.format(tfds.TFDS_NAMES[name], tfds.TFDS_NAMES[name])
+    how = HOW.format(TFDS_NAMES[name], TFDS_NAMES[name])
     with pytest.raises(FileNotFoundError, match=f"{name} is not in the data directory, and downloading .*{how}"):
         datasets.load(name, data_dir=tmp_path, download=False)
     monkeypatch.setattr(tfds, "_obstacle", lambda url, seconds: "no route")
@@ -676,10 +684,10 @@ def test_download(tmp_path, monkeypatch, error):
     monkeypatch.setattr(tfds, "_obstacle", lambda url, seconds: None)
     monkeypatch.setattr(tensorflow_datasets, "builder", lambda *args, **kwargs: builder)
     if error is None:
-        assert len(tfds.read("kmnist")[0][1]) == 6
+        assert len(tfds.read("kmnist", datasets.TFDS("kmnist"))[0][1]) == 6
     else:
         with pytest.raises(FileNotFoundError, match="its download failed .ConnectionError.*cut off.*To get it, run"):
-            tfds.read("kmnist")
+            tfds.read("kmnist", datasets.TFDS("kmnist"))
 
 
 def test_missing_package_is_named(tmp_path, monkeypatch):

@@ -1,0 +1,63 @@
+"""Images of another size or number of channels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def fit_images(images: Sequence[np.ndarray], image_shape: tuple[int, ...]) -> np.ndarray:
+    """Gives images another size and number of channels, and makes them float32 in [0, 1].
+
+    Resizes with Pillow's bilinear filter, which averages where it shrinks (antialias); the aspect is not kept. Then
+    three channels become one by their unweighted mean, and one becomes three by repetition.
+
+    Args:
+        images: Sequence of arrays `(height, width, 1 or 3)`, all uint8 in 0..255 or all float32 in [0, 1]; sizes may
+            differ.
+        image_shape: Tuple `(height, width, 1 or 3)`.
+
+    Returns:
+        float32 array `(n, *image_shape)` in [0, 1].
+
+    Example:
+
+    >>> fit_images(np.array([[[[0, 30, 255]]]], "uint8"), (2, 1, 1)).ravel() * 255  # (0 + 30 + 255) / 3
+    array([95., 95.], dtype=float32)
+    """
+    fitted = np.empty((len(images), *image_shape), np.float32)
+    for i, image in enumerate(images):
+        pixels = _resized(image, *image_shape[:2]).astype(np.float32)
+        fitted[i] = pixels.mean(axis=2, keepdims=True) if image_shape[2] == 1 else pixels
+    return fitted / np.float32(255) if images[0].dtype == np.uint8 else fitted.clip(0, 1)
+
+
+def fitted(name: str, images: np.ndarray, image_shape: tuple[int, ...], resize: bool) -> np.ndarray:
+    """Returns images as float32 of a shape, or raises ValueError if they have another and may not be made to fit."""
+    check_shape(name, images.shape[1:], image_shape, resize)
+    if images.shape[1:] != image_shape:
+        return fit_images(images, image_shape)
+    return images if images.dtype == np.float32 else images.astype(np.float32) / np.float32(255)
+
+
+def check_shape(name: str, shape: tuple[int, ...], image_shape: tuple[int, ...], resize: bool) -> None:
+    """Raises ValueError if images of a shape may not, or cannot, be made to fit another."""
+    if shape == image_shape:
+        return
+    expected = f"{name}: the images must have the shape {image_shape}. Received: {shape}."
+    if not len(shape) == len(image_shape) == 3:
+        raise ValueError(f"{expected} Vectors and images do not turn into each other; name another set.")
+    if shape[2] != image_shape[2] and {shape[2], image_shape[2]} != {1, 3}:
+        raise ValueError(f"{expected} Only 1 channel and 3 turn into each other; name another set.")
+    if not resize:
+        raise ValueError(f"{expected} To make them fit give `resize=True` (--resize).")
+
+
+def _resized(image, height, width):
+    from PIL import Image
+
+    if image.shape[:2] == (height, width):
+        return image
+    # Eight-bit images channel by channel give what the image in one gives; floats Pillow takes only so.
+    channels = [Image.fromarray(channel) for channel in np.moveaxis(image, -1, 0)]
+    resized = [channel.resize((width, height), Image.Resampling.BILINEAR) for channel in channels]
+    return np.stack([np.asarray(channel) for channel in resized], axis=-1)
