@@ -18,6 +18,7 @@ if typing.TYPE_CHECKING:
     from keras_acet import classifiers
     from keras_acet import datasets
     from keras_acet import evaluation
+    from keras_acet import intervals
     from keras_acet import losses
     from keras_acet import metrics
     from keras_acet import networks
@@ -47,6 +48,7 @@ __all__ = [
     "datasets",
     "evaluate",
     "evaluation",
+    "intervals",
     "losses",
     "metrics",
     "networks",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def fit_images(images: Sequence[np.ndarray], image_shape: tuple[int, ...]) -> np.ndarray:
+def fit_images(images: Sequence[np.ndarray] | np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
     """Gives images another size and number of channels, and makes them float32 in [0, 1].
 
     Resizes with Pillow's bilinear filter, which averages where it shrinks (antialias); the aspect is not kept. Then

@@ -144,10 +144,6 @@ def load(
         raise ValueError(
             f"{entry.name}: vectors cannot be cropped or flipped. Received: augmentation={augmentation!r}."
         )
-    if not callable(augmentation):
-        augmentation = _AUGMENTATIONS[augmentation]
-        if augmentation is not None:
-            augmentation = functools.partial(augmentation, padding=crop_padding)
     data = Data(
         name=entry.name,
         train=train,
@@ -155,12 +151,17 @@ def load(
         class_names=class_names,
         batch_size=batch_size,
         seed=seed,
-        augmentation=augmentation,
+        augmentation=augmentation if callable(augmentation) else _augmentation(augmentation, crop_padding),
         calibration_fraction=calibration_fraction,
     )
     if entry.beside:
         data.ood = sets_beside(entry, data.image_shape, data_dir)
     return data
+
+
+def _augmentation(name, crop_padding):
+    function = _AUGMENTATIONS[name]
+    return None if function is None else functools.partial(function, padding=crop_padding)
 
 
 def _folder(path, image_size=None):

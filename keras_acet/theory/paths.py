@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from keras_acet.intervals.network import batch_of_inputs, piecewise
 from keras_acet.theory import pieces
-from keras_acet.theory.piecewise import batch_of_inputs, piecewise
 from keras_acet.theory.reach import check_level, surprise, where_reached
 
 _TIED = 1e-12  # slopes closer than this, relative to the largest one, count as equal

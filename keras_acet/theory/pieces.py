@@ -24,7 +24,7 @@ direction of its image.
 import numpy as np
 import tensorflow as tf
 
-from keras_acet.theory.piecewise import DTYPE, Affine, ReLU
+from keras_acet.intervals.operations import DTYPE, Affine, ReLU
 
 _TIED = 1e-13  # slopes of candidates closer than this, relative to candidates and slopes, are rounding
 LARGEST = 1e100  # changes farther out than this are not looked for

@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_acet.theory.piecewise import DTYPE, Affine, Maximum, ReLU, batch_of_inputs, piecewise
+from keras_acet.intervals.network import batch_of_inputs, piecewise
+from keras_acet.intervals.operations import DTYPE, Affine, Maximum, ReLU
 
 
 def affine_map(network, x):

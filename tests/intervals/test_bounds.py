@@ -1,4 +1,4 @@
-"""Tests of theory.intervals: values by hand and by corners, and no attack above the bound."""
+"""Interval bounds: values by hand and by corners, and no attack above the bound."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 from scipy.special import softmax
 
-from keras_acet import networks, theory
+from keras_acet import intervals, networks, theory
 from keras_acet.attack import PGD, LinearDecay
 from keras_acet.evaluation import Attacker, worst_case_attacks
 from keras_acet.losses import log_max_confidence
@@ -60,6 +60,7 @@ def ends_in_relu():
     return keras.Sequential([keras.Input((3,)), layers.Dense(6, "relu"), layers.Dense(3, "relu")])
 
 
+RADII = (0, 0.01, 0.1, 0.5, 1, 9)
 NETWORKS = [mlp, leaky_with_norm, conv_with_max_pool, residual, ends_in_a_mean, ends_in_a_sum, ends_in_relu]
 
 
@@ -98,8 +99,8 @@ def test_linear_network_equals_its_corners(unit_roundoff, tolerance):
     weights, bias = (weight.astype(np.float64) for weight in network.get_weights())
     low = draw.uniform(size=(20, 6))
     high = low + draw.uniform(0, 0.5, size=(20, 6))
-    found = theory.interval_bounds(network, low, high, unit_roundoff=unit_roundoff)
-    differences = theory.difference_upper_bounds(network, low, high, unit_roundoff=unit_roundoff)
+    found = intervals.interval_bounds(network, low, high, unit_roundoff=unit_roundoff)
+    differences = intervals.difference_upper_bounds(network, low, high, unit_roundoff=unit_roundoff)
     for i in range(20):
         logits = corners(low[i], high[i]) @ weights + bias
         np.testing.assert_allclose(found[0][i], logits.min(axis=0), rtol=0, atol=tolerance)
@@ -118,7 +119,7 @@ def test_confidence_of_a_linear_network_of_two_classes_equals_its_corners(epsilo
     for image in images:
         ends = corners(np.maximum(image - epsilon, 0), np.minimum(image + epsilon, 1))
         expected.append(softmax(ends @ weights + bias, axis=1).max())
-    found = theory.confidence_upper_bound(network, images, epsilon, unit_roundoff=unit_roundoff)
+    found = intervals.confidence_upper_bound(network, images, epsilon, unit_roundoff=unit_roundoff)
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 
@@ -128,9 +129,9 @@ def test_confidence_is_max_k_1_over_sum_j_exp_of_minus_the_differences(make):
     network = random_network(make, 5)
     images = np.random.default_rng(6).uniform(size=(20, *network.input_shape[1:]))
     low, high = np.maximum(images - 0.003, 0), np.minimum(images + 0.003, 1)
-    upper = theory.difference_upper_bounds(network, low, high, unit_roundoff=0).numpy()
+    upper = intervals.difference_upper_bounds(network, low, high, unit_roundoff=0).numpy()
     expected = (1 / np.exp(-upper).sum(axis=2)).max(axis=1)
-    found = theory.confidence_upper_bound(network, images, 0.003, unit_roundoff=0)
+    found = intervals.confidence_upper_bound(network, images, 0.003, unit_roundoff=0)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     assert 1 / network.output_shape[1] < expected.min() < 0.99
 
@@ -141,21 +142,21 @@ def test_two_layers_by_hand():
         [np.array([[1.0, 2], [-1, 1]]), np.array([0.5, -1]), np.array([[1.0, -1], [-2, 1]]), np.ones(2)]
     )
     # x in [0, 1], y in [0, 2]: x - y + 1/2 in [-1.5, 1.5], 2 x + y - 1 in [-1, 3]; after ReLU [0, 1.5] and [0, 3].
-    low, high = theory.interval_bounds(network, [[0.0, 0.0]], [[1.0, 2.0]], unit_roundoff=0)
+    low, high = intervals.interval_bounds(network, [[0.0, 0.0]], [[1.0, 2.0]], unit_roundoff=0)
     np.testing.assert_allclose(low, [[0 - 6 + 1, -1.5 + 0 + 1]])
     np.testing.assert_allclose(high, [[1.5 - 0 + 1, 0 + 3 + 1]])
     # z_1 - z_2 = 2 u - 3 v: at most 3, at least -9. From the logits alone it would be 3 and -9 as well, plus what the
     # ends do not share: 2.5 - -0.5 = 3 and -5 - 4 = -9.
-    upper = theory.difference_upper_bounds(network, [[0.0, 0.0]], [[1.0, 2.0]], unit_roundoff=0)
+    upper = intervals.difference_upper_bounds(network, [[0.0, 0.0]], [[1.0, 2.0]], unit_roundoff=0)
     np.testing.assert_allclose(upper, [[[0, 3], [9, 0]]])
 
 
 def test_differences_are_tighter_than_those_of_the_logits():
     network = random_network(mlp, 3)
     low, high = np.full((1, 3), 0.2), np.full((1, 3), 0.6)
-    ends = theory.interval_bounds(network, low, high)
+    ends = intervals.interval_bounds(network, low, high)
     of_logits = ends[1][0, :, None] - ends[0][0, None, :]
-    upper = theory.difference_upper_bounds(network, low, high)[0]
+    upper = intervals.difference_upper_bounds(network, low, high)[0]
     off_diagonal = ~np.eye(3, dtype=bool)
     assert (upper.numpy() <= of_logits.numpy() + 1e-9).all()
     assert (upper.numpy() < of_logits.numpy() - 0.01)[off_diagonal].any()
@@ -168,8 +169,8 @@ def test_monotone_network_is_bounded_by_its_values_at_the_ends(make):
     network.set_weights([np.abs(weight) for weight in network.get_weights()])  # now each logit rises in each input
     low = np.random.default_rng(5).uniform(0, 0.5, size=(10, *network.input_shape[1:]))
     high = low + 0.3
-    exact = theory.PiecewiseAffine(network)
-    found = theory.interval_bounds(network, low, high, unit_roundoff=0)
+    exact = intervals.PiecewiseAffine(network)
+    found = intervals.interval_bounds(network, low, high, unit_roundoff=0)
     np.testing.assert_allclose(found[0], exact(low), rtol=1e-12)
     np.testing.assert_allclose(found[1], exact(high), rtol=1e-12)
 
@@ -178,10 +179,10 @@ def test_monotone_network_is_bounded_by_its_values_at_the_ends(make):
 def test_point_is_bounded_by_its_logits(make):
     network = random_network(make, 6)
     x = np.random.default_rng(7).uniform(size=(5, *network.input_shape[1:]))
-    logits = theory.PiecewiseAffine(network)(x).numpy()
-    for end in theory.interval_bounds(network, x, x, unit_roundoff=0):
+    logits = intervals.PiecewiseAffine(network)(x).numpy()
+    for end in intervals.interval_bounds(network, x, x, unit_roundoff=0):
         np.testing.assert_allclose(end, logits, rtol=1e-10, atol=1e-10)
-    found = theory.confidence_upper_bound(network, x, 0.0, unit_roundoff=0)
+    found = intervals.confidence_upper_bound(network, x, 0.0, unit_roundoff=0)
     np.testing.assert_allclose(found, softmax(logits, axis=1).max(axis=1), rtol=1e-9)
 
 
@@ -206,7 +207,7 @@ def test_no_attack_is_above_the_bound_on_10_000_balls(make):
     for seed, epsilon in enumerate((1e-3, 0.02, 0.1, 0.4)):
         network = random_network(make, seed)
         images = np.random.default_rng(seed).uniform(size=(360, *network.input_shape[1:])).astype(np.float32)
-        bound = theory.confidence_upper_bound(network, images, epsilon).numpy()
+        bound = intervals.confidence_upper_bound(network, images, epsilon).numpy()
         found = strongest(network, images, epsilon)
         assert (bound >= found).all()
         assert (bound - found).mean() < 0.1 or epsilon > 0.01  # the bound says something where the ball is small
@@ -220,7 +221,7 @@ def test_no_attack_of_the_suite_is_above_the_bound():
         images = np.random.default_rng(seed).uniform(size=(1000, *network.input_shape[1:])).astype(np.float32)
         for epsilon in (0.01, 0.1):
             found = Attacker(network, images, images[::-1]).run(worst_case_attacks(epsilon))
-            bound = theory.confidence_upper_bound(network, images, epsilon).numpy()
+            bound = intervals.confidence_upper_bound(network, images, epsilon).numpy()
             assert (bound.astype(np.float32) >= found.confidence).all()
 
 
@@ -234,9 +235,9 @@ def test_logits_in_float32_lie_within_the_bounds_of_their_point():
         network = make(shape, 10)
         x = np.random.default_rng(seed).uniform(size=(50, *shape)).astype(np.float32)
         logits = network(x).numpy().astype(np.float64)
-        low, high = theory.interval_bounds(network, x, x)
+        low, high = intervals.interval_bounds(network, x, x)
         assert (low <= logits).numpy().all() and (logits <= high).numpy().all()
-        exact_low, exact_high = theory.interval_bounds(network, x, x, unit_roundoff=0)
+        exact_low, exact_high = intervals.interval_bounds(network, x, x, unit_roundoff=0)
         outside += ((logits < exact_low) | (logits > exact_high)).numpy().sum()
     assert outside > 100  # so the allowance for rounding is needed
 
@@ -247,7 +248,7 @@ def test_a_lone_leaky_relu_lies_within_the_bounds_of_its_point(slope, dtype, uni
     network = keras.Sequential([keras.Input((1000,), dtype=dtype), layers.LeakyReLU(slope, dtype=dtype)])
     x = tf.cast(np.random.default_rng(0).normal(size=(20, 1000)), dtype)
     logits = tf.cast(network(x), tf.float64).numpy()
-    low, high = theory.interval_bounds(network, x, x, unit_roundoff=unit_roundoff)
+    low, high = intervals.interval_bounds(network, x, x, unit_roundoff=unit_roundoff)
     assert (low <= logits).numpy().all() and (logits <= high).numpy().all()
     is_product = tf.cast(x, tf.float32).numpy() < 0
     np.testing.assert_array_equal(low[~is_product], logits[~is_product])
@@ -265,7 +266,7 @@ def test_an_affine_step_is_widened_by_n_u_of_1_minus_n_u(size):
         rounding = n * u / (1 - n * u) * np.abs(x) @ np.abs(weights)
         exact = x @ weights + bias
         rounding += 4 * u * (np.abs(exact) + rounding)
-        low, high = theory.interval_bounds(network, x, x, unit_roundoff=u)
+        low, high = intervals.interval_bounds(network, x, x, unit_roundoff=u)
         np.testing.assert_allclose(low, exact - rounding, rtol=1e-12)
         np.testing.assert_allclose(high, exact + rounding, rtol=1e-12)
 
@@ -280,7 +281,7 @@ def test_the_error_of_a_step_is_at_most_16_u(make, shape):
     errors = []
     for layer, x in zip(steps, keras.Model(network.inputs, [layer.input for layer in steps])([images]), strict=True):
         one = keras.Sequential([keras.Input(x.shape[1:]), layer, layers.Flatten()])
-        exact = theory.PiecewiseAffine(one)
+        exact = intervals.PiecewiseAffine(one)
         sums = tf.reshape(exact.steps[0].operation.absolute(tf.abs(tf.cast(x, tf.float64))), (8, -1))
         errors.append((np.abs(one(x).numpy().astype(np.float64) - exact(x)) / sums).numpy().max() / 2.0**-24)
     assert 0 < max(errors) <= 16
@@ -290,7 +291,9 @@ def test_the_error_of_a_step_is_at_most_16_u(make, shape):
 def test_bound_grows_with_the_ball_until_it_is_the_whole_box(make):
     network = random_network(make, 9)
     images = np.random.default_rng(10).uniform(size=(20, *network.input_shape[1:]))
-    bounds = [theory.confidence_upper_bound(network, images, epsilon).numpy() for epsilon in (0, 0.01, 0.1, 0.5, 1, 9)]
+    bounds = [
+        intervals.confidence_upper_bound(network, images, epsilon).numpy() for epsilon in (0, 0.01, 0.1, 0.5, 1, 9)
+    ]
     for smaller, larger in itertools.pairwise(bounds):
         assert (smaller <= larger).all()
     assert np.ptp(bounds[-2]) == 0
@@ -306,7 +309,7 @@ def test_gradient_against_finite_differences():
     kernel = network.layers[1].kernel
 
     def bound():
-        return tf.reduce_mean(theory.difference_upper_bounds(network, images - 0.01, images + 0.01)[:, 0, 1])
+        return tf.reduce_mean(intervals.difference_upper_bounds(network, images - 0.01, images + 0.01)[:, 0, 1])
 
     with tf.GradientTape() as tape:
         value = bound()
@@ -323,16 +326,45 @@ def test_gradient_against_finite_differences():
     kernel.assign(start)
 
 
+def test_gradient_of_the_confidence_bound_in_every_weight_of_a_tiny_network():
+    network = random_network(lambda: networks.mlp((2,), 2, hidden=(3,)), 21)
+    images = np.array([[0.2, 0.9], [0.5, 0.5]])
+
+    def loss():
+        return tf.reduce_mean(tf.math.log(intervals.confidence_upper_bound(network, images, 0.05)))
+
+    with tf.GradientTape() as tape:
+        value = loss()
+    gradients = tape.gradient(value, network.trainable_variables)
+    for variable, gradient in zip(network.trainable_variables, gradients, strict=True):
+        start = variable.numpy()
+        for place in np.ndindex(start.shape):
+            ends = []
+            for sign in (1, -1):
+                moved = start.copy()
+                moved[place] += sign * 2.0**-12
+                variable.assign(moved)
+                ends.append((float(loss()), float(moved[place])))
+            slope = (ends[0][0] - ends[1][0]) / (ends[0][1] - ends[1][1])
+            np.testing.assert_allclose(gradient[place], slope, rtol=2e-3, atol=1e-4)
+            variable.assign(start)
+
+
+def test_theory_gives_the_same_names():
+    for name in ("Affine", "Maximum", "PiecewiseAffine", "ReLU", "confidence_upper_bound", "interval_bounds"):
+        assert getattr(theory, name) is getattr(intervals, name)
+
+
 def test_training_lowers_the_bound():
     network = random_network(mlp, 13)
     images = np.random.default_rng(14).uniform(size=(50, 3)).astype(np.float32)
     optimizer = keras.optimizers.Adam(0.02)
-    exact = theory.PiecewiseAffine(network)
+    exact = intervals.PiecewiseAffine(network)
 
     @tf.function(jit_compile=False)
     def step(images):
         with tf.GradientTape() as tape:
-            bound = theory.confidence_upper_bound(exact, images, 0.1)
+            bound = intervals.confidence_upper_bound(exact, images, 0.1)
             loss = tf.reduce_mean(tf.math.log(bound))
         optimizer.apply(tape.gradient(loss, network.trainable_variables), network.trainable_variables)
         return tf.reduce_mean(bound)
@@ -346,10 +378,10 @@ def test_training_lowers_the_bound():
 def test_traced_with_an_unknown_batch_size(jit_compile):
     network = random_network(conv_with_max_pool, 15)
     images = np.random.default_rng(16).uniform(size=(6, 5, 5, 2)).astype(np.float32)
-    expected = theory.confidence_upper_bound(network, images, 0.05)
+    expected = intervals.confidence_upper_bound(network, images, 0.05)
     signature = [tf.TensorSpec((None, 5, 5, 2), tf.float32), tf.TensorSpec((), tf.float32)]
     traced = tf.function(
-        lambda x, epsilon: theory.confidence_upper_bound(network, x, epsilon),
+        lambda x, epsilon: intervals.confidence_upper_bound(network, x, epsilon),
         input_signature=signature,
         jit_compile=jit_compile,
     )
@@ -363,13 +395,13 @@ def test_traced_with_an_unknown_batch_size(jit_compile):
 def test_errors():
     network = linear_network(2, 2)
     with pytest.raises(ValueError, match=r"Inputs must have shape \(n, 2\). Received: \(1, 3\)"):
-        theory.interval_bounds(network, np.zeros((1, 3)), np.ones((1, 3)))
+        intervals.interval_bounds(network, np.zeros((1, 3)), np.ones((1, 3)))
     with pytest.raises(tf.errors.InvalidArgumentError, match="`low` must not exceed `high`"):
-        theory.interval_bounds(network, np.ones((1, 2)), np.zeros((1, 2)))
+        intervals.interval_bounds(network, np.ones((1, 2)), np.zeros((1, 2)))
     with pytest.raises(ValueError, match="`epsilon` must be at least 0, in pixel units. Received: epsilon=-0.1"):
-        theory.confidence_upper_bound(network, np.zeros((1, 2)), -0.1)
+        intervals.confidence_upper_bound(network, np.zeros((1, 2)), -0.1)
     with pytest.raises(ValueError, match=r"`unit_roundoff` must be in \[0, 0.01\]. Received: unit_roundoff=24"):
-        theory.confidence_upper_bound(network, np.zeros((1, 2)), 0.1, unit_roundoff=24)
+        intervals.confidence_upper_bound(network, np.zeros((1, 2)), 0.1, unit_roundoff=24)
     with pytest.raises(ValueError, match="piecewise affine"):
-        theory.interval_bounds(networks.rbf((2,), 2), np.zeros((1, 2)), np.ones((1, 2)))
-    assert math.isfinite(theory.confidence_upper_bound(network, np.zeros((1, 2)), 0.1)[0])
+        intervals.interval_bounds(networks.rbf((2,), 2), np.zeros((1, 2)), np.ones((1, 2)))
+    assert math.isfinite(intervals.confidence_upper_bound(network, np.zeros((1, 2)), 0.1)[0])

@@ -19,9 +19,12 @@ weights or inputs are that small themselves.
 import math
 from typing import NamedTuple
 
+import keras
+import numpy as np
 import tensorflow as tf
 
-from keras_acet.theory.piecewise import DTYPE, Affine, ReLU, piecewise
+from keras_acet.intervals.network import PiecewiseAffine, piecewise
+from keras_acet.intervals.operations import DTYPE, Affine, ReLU
 
 FLOAT32 = 2.0**-24
 
@@ -31,19 +34,25 @@ class _Box(NamedTuple):
     high: tf.Tensor
 
     @property
-    def center(self):
+    def center(self) -> tf.Tensor:
         return (self.low + self.high) / 2
 
     @property
-    def radius(self):
+    def radius(self) -> tf.Tensor:
         return (self.high - self.low) / 2
 
     @property
-    def magnitude(self):
+    def magnitude(self) -> tf.Tensor:
         return tf.maximum(tf.abs(self.low), tf.abs(self.high))
 
 
-def interval_bounds(network, low, high, *, unit_roundoff=FLOAT32):
+def interval_bounds(
+    network: keras.Model | PiecewiseAffine,
+    low: np.ndarray | tf.Tensor,
+    high: np.ndarray | tf.Tensor,
+    *,
+    unit_roundoff: float = FLOAT32,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Bounds the logits of all inputs in a box: `lower <= f(z) <= upper` wherever `low <= z <= high`.
 
     Args:
@@ -76,7 +85,13 @@ def interval_bounds(network, low, high, *, unit_roundoff=FLOAT32):
     return box.low, box.high
 
 
-def difference_upper_bounds(network, low, high, *, unit_roundoff=FLOAT32):
+def difference_upper_bounds(
+    network: keras.Model | PiecewiseAffine,
+    low: np.ndarray | tf.Tensor,
+    high: np.ndarray | tf.Tensor,
+    *,
+    unit_roundoff: float = FLOAT32,
+) -> tf.Tensor:
     """Bounds the differences of logits in a box: `f_k(z) - f_j(z) <= upper[:, k, j]` wherever `low <= z <= high`.
 
     The last affine step is taken for each difference at once, with the radius `|W_k - W_j| r`, which is smaller than
@@ -110,14 +125,20 @@ def difference_upper_bounds(network, low, high, *, unit_roundoff=FLOAT32):
 
     boxes = network.run(_box(network, low, high), call)
     if isinstance(last.operation, Affine) and [box.low.shape.rank for box in boxes] == [2]:
-        upper = _differences(last.operation, *boxes, roundoff)
+        upper = _differences(last.operation, boxes[0], roundoff)
     else:
         box = _enclose(last, boxes, roundoff)
         upper = box.high[:, :, None] - box.low[:, None, :]
     return tf.linalg.set_diag(upper, tf.zeros(tf.shape(upper)[:2], DTYPE))
 
 
-def confidence_upper_bound(network, images, epsilon, *, unit_roundoff=FLOAT32):
+def confidence_upper_bound(
+    network: keras.Model | PiecewiseAffine,
+    images: np.ndarray | tf.Tensor,
+    epsilon: float | tf.Tensor,
+    *,
+    unit_roundoff: float = FLOAT32,
+) -> tf.Tensor:
     """Bounds the confidence near images: the largest softmax probability at any `z`, `|z - x| <= epsilon`, in [0, 1].
 
     With the bounds `U_kj` of `difference_upper_bounds` it is `max_k 1 / sum_j exp(-U_kj)`. No attack finds more; where
