@@ -1,6 +1,8 @@
 """Evaluates trained runs side by side: `python evaluate.py --help`."""
 
-from keras_acet.cli import commands, evaluate
+import sys
+
+from keras_acet.cli import evaluate
 
 if __name__ == "__main__":
-    commands.run(evaluate)
+    sys.exit(evaluate.main())

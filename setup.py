@@ -23,6 +23,7 @@ setup(
         "keras_acet.report": ["templates/*"],
         "keras_acet.export": ["templates/*", "demo/*", "serving/*", "serving/*/*"],
     },
+    entry_points={"console_scripts": ["keras-acet = keras_acet.cli.main:main"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         # These three are tested together; Keras changes what a custom train_step meets between minor versions.
@@ -32,6 +33,7 @@ setup(
         "tensorboard>=2.20.0,<2.22",
         "absl-py>=2.1",
         "numpy>=2.0",
+        "tqdm>=4.60",  # progress of evaluation and export
         "tensorflow-datasets>=4.9.10,<5",
         "importlib_resources",  # tensorflow-datasets 4.9.10 imports it without asking for it
         "scikit-learn>=1.5",  # digits, moons and the sample photographs

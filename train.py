@@ -1,6 +1,8 @@
 """Trains an image classifier that knows when it does not know: `python train.py --help`."""
 
-from keras_acet.cli import commands, train
+import sys
+
+from keras_acet.cli import train
 
 if __name__ == "__main__":
-    commands.run(train)
+    sys.exit(train.main())

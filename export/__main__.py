@@ -1,6 +1,8 @@
 """Exports a trained run: `python -m export --help`."""
 
-from keras_acet.cli import commands, export
+import sys
+
+from keras_acet.cli import export
 
 if __name__ == "__main__":
-    commands.run(export)
+    sys.exit(export.main())

@@ -1,53 +1,207 @@
-"""What the command lines share: flags, errors in one line, a quiet start."""
+"""What the command lines share: flags of their own, help, errors in one line, a quiet start."""
 
 import contextlib
+import dataclasses
 import logging
 import os
 import pathlib
 import re
+import shlex
 import sys
 import tempfile
-import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from absl import app, flags
+from absl import flags as absl_flags
 
-FLAGS = flags.FLAGS
 PIXELS = ", in pixel units; for 8-bit levels divide by 255"
+_HELP = ("--help", "-help", "-h", "-?", "--helpfull", "--helpshort")
+_FLAG_FILE = "A file of flags, one per line; they count where they stand among the others."
+_ONLY_CHECK = "Check the flags and do nothing."
 
 
 class UserError(Exception):
-    """Something only the user can mend."""
+    """Something only the user can mend: one line and an exit code.
 
-
-def run(command):
-    """Runs the module of a command: its `main(argv)` with absl's flags, its docstring and key flags as the help.
-
-    A mistake of the user's ends it with one line and exit code 2.
+    Args:
+        message: The line, or an error whose text it is.
+        code: The exit code: 2 for a mistake in what was asked, 1 for work that failed.
     """
 
-    def guarded(argv):
+    def __init__(self, message: object, code: int = 2) -> None:
+        super().__init__(str(message))
+        self.code = code
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of a command.
+
+    Attributes:
+        flags: The flags of the command, parsed.
+        argv: The command line; the first entry is the program.
+    """
+
+    flags: absl_flags.FlagValues
+    argv: Sequence[str]
+
+    @property
+    def program(self) -> str:
+        """What the user called, such as "train.py" or "keras-acet train"."""
+        path = pathlib.Path(self.argv[0])
+        return path.parent.name if path.name == "__main__.py" else path.name
+
+    @property
+    def line(self) -> str:
+        """The command line, as it can be typed again."""
+        program = shlex.split(self.program) if self.program.startswith("keras-acet") else ["python", self.argv[0]]
+        return shlex.join([*program, *self.argv[1:]])
+
+    def note(self, text: object) -> None:
+        """Writes a line to stderr that names the program."""
+        sys.stdout.flush()
+        text = re.sub(r"\x1b\[[0-9;]*m", "", str(text))  # Keras colours some of its messages
+        print(f"{self.program}: {' '.join(text.split())}", file=sys.stderr)
+
+    @contextlib.contextmanager
+    def user_errors(self) -> Iterator[None]:
+        """Turns the library's complaints about what the user gave into `UserError`, its arguments into flags."""
         try:
-            command.main(argv)
+            yield
+        except (ValueError, OSError, ImportError) as error:
+            raise UserError(as_flags(str(error), self.flags)) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command with flags of its own, so that several can be called in one process.
+
+    Args:
+        doc: Its help, the docstring of its module.
+        define: Function that defines its flags in the `FlagValues` it is given.
+        run: Function of a `Call` that does the work.
+        example: A flag for the message to who gives something else than flags.
+        when_stopped: What the user is told after Ctrl-C.
+        read_recipe: Function from the value of --recipe to lines of flags, or None where there is no such flag.
+    """
+
+    doc: str
+    define: Callable[[absl_flags.FlagValues], None]
+    run: Callable[[Call], None]
+    example: str
+    when_stopped: str
+    read_recipe: Callable[[str], list[str]] | None = None
+
+    def main(self, argv: Sequence[str] | None = None) -> int:
+        """Runs the command and returns its exit code.
+
+        Args:
+            argv: The command line, the program first. Default: `sys.argv`.
+        """
+        call = Call(self._flags(), list(sys.argv if argv is None else argv))
+        try:
+            if any(text in _HELP for text in call.argv[1:]):
+                print(self._help(call))
+                return 0
+            self._parse(call)
+            if call.flags.only_check_args:
+                return 0
+            check_backend()
+            self.run(call)
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+            call.note(f"stopped; {self.when_stopped}")
+            return 130
+        except absl_flags.Error as error:
+            call.note(f"error: {str(error).removeprefix('ERROR:: ')}")
+            return 2
         except UserError as error:
-            _fail(error)
+            call.note(f"error: {error}")
+            return error.code
+        return 0
 
-    sys.modules["__main__"].__doc__ = command.__doc__
-    for flag in FLAGS.get_key_flags_for_module(command.__name__):
-        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    app.run(guarded, flags_parser=_parse_flags)
+    def _flags(self) -> absl_flags.FlagValues:
+        values = absl_flags.FlagValues()
+        self.define(values)
+        absl_flags.DEFINE_string("flagfile", None, _FLAG_FILE, flag_values=values)
+        absl_flags.DEFINE_boolean("only_check_args", False, _ONLY_CHECK, flag_values=values)
+        return values
+
+    def _parse(self, call: Call) -> None:
+        rest = call.flags(list(call.argv))
+        if self.read_recipe is not None and call.flags.recipe is not None:
+            with call.user_errors():
+                lines = self.read_recipe(call.flags.recipe)
+            rest = call.flags([call.argv[0], *lines, *call.argv[1:]])
+        if len(rest) > 1:
+            raise UserError(f"expected only flags, such as {self.example}; received {' '.join(rest[1:])!r}")
+        for name in call.flags:
+            flag = call.flags[name]
+            if isinstance(flag.help, _Renamed) and flag.present:
+                call.note(f"--{name} is now called --{flag.help.name}; the old name goes with the next version")
+
+    def _help(self, call: Call) -> str:
+        flags = [call.flags[name] for name in call.flags]
+        shown = [_flag_help(flag) for flag in flags if not isinstance(flag.help, _Renamed)]
+        return "\n".join([self.doc.strip(), "", f"Flags of {call.program}:", "", *shown])
 
 
-def check_backend():
+class _Renamed(str):
+    """The help of a flag that has another name now."""
+
+    name = ""
+
+
+def define_old_name(old: str, name: str, values: absl_flags.FlagValues) -> None:
+    """Lets a flag still be given by its name of the version before; the user is told the new one."""
+    absl_flags.DEFINE_alias(old, name, flag_values=values)
+    text = _Renamed(f"Now called --{name}.")
+    text.name = name
+    values[old].help = text
+
+
+def as_flags(message: str, names: Iterable[str]) -> str:
+    """Turns the arguments that a message names into flags, where there is a flag of that name.
+
+    A message of the library has arguments in backticks, alone or with a value.
+
+    >>> as_flags("`epsilon` must be in (0, 1]. Give `resize=True`, or `download=False`.", ["epsilon", "resize"])
+    '--epsilon must be in (0, 1]. Give --resize, or `download=False`.'
+    >>> as_flags("name another `run_dir`, or `noise='uniform'`", ["run_dir", "noise"])
+    'name another --run_dir, or --noise=uniform'
+    """
+    names = set(names)
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        if name not in names:
+            return match[0]
+        if value in (None, "True"):
+            return f"--{name}"
+        return f"--no{name}" if value == "False" else f"--{name}={value.strip(chr(39))}"
+
+    return re.sub(r"`([a-z_]+)(?:=([^`]*))?`", flag, message)
+
+
+def check_backend() -> None:
     """Raises `UserError` if Keras was told to run on something else than TensorFlow."""
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         raise UserError(f"keras_acet needs the TensorFlow backend of Keras, but KERAS_BACKEND={backend}; unset it")
 
 
-def between(name, low, high, *, low_allowed=False, high_allowed=False, hint=""):
+def between(
+    name: str,
+    low: float,
+    high: float,
+    values: absl_flags.FlagValues,
+    *,
+    low_allowed: bool = False,
+    high_allowed: bool = False,
+    hint: str = "",
+) -> None:
     """Declares that a float flag lies between two numbers."""
 
-    def is_inside(value):
+    def is_inside(value: float | None) -> bool:
         if value is None:
             return True
         above = value >= low if low_allowed else value > low
@@ -55,11 +209,11 @@ def between(name, low, high, *, low_allowed=False, high_allowed=False, hint=""):
         return above and below  # false for nan
 
     interval = f"{'[' if low_allowed else '('}{low}, {high}{']' if high_allowed else ')'}"
-    flags.register_validator(name, is_inside, message=f"must be in {interval}{hint}")
+    absl_flags.register_validator(name, is_inside, message=f"must be in {interval}{hint}", flag_values=values)
 
 
 @contextlib.contextmanager
-def quiet_start():
+def quiet_start() -> Iterator[None]:
     """Keeps back what TensorFlow writes to stderr while it starts, unless TF_CPP_MIN_LOG_LEVEL=0 asks for it.
 
     Its first lines obey no setting, so the file descriptor is turned aside.
@@ -78,174 +232,18 @@ def quiet_start():
     logging.getLogger("tensorflow").setLevel("ERROR")
 
 
-@contextlib.contextmanager
-def user_errors():
-    """Turns the library's complaints about what the user gave into `UserError`."""
-    try:
-        yield
-    except (ValueError, OSError, ImportError) as error:
-        raise UserError(error) from error
-
-
-def define_data_flags():
-    """Defines the flags that say what a classifier is measured on; `load_data` reads them."""
-    flags.DEFINE_string("dataset", None, "What to measure on, as for train.py (default: the data set of the runs).")
-    flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets keeps its data (default: as in training).")
-    flags.DEFINE_integer(
-        "image_size", None, "Height and width that the images of folder:PATH are scaled to (default: as in training)."
-    )
-    flags.DEFINE_multi_string(
-        "ood",
-        [],
-        "More out-distribution sets: names as for --dataset, cifar10_gray, lsun_classroom, photos, folder:PATH, "
-        "npz:PATH.",
-    )
-    for name in ("dataset", "data_dir", "image_size", "ood"):
-        flags.declare_key_flag(name)
-
-
-def split(texts):
+def split(texts: Iterable[str]) -> list[str]:
     """Parts between commas of a flag that may be repeated."""
     return [part for text in texts for part in text.split(",") if part]
 
 
-def check_is_run(path):
-    """Raises `UserError` unless `path` is a run directory."""
-    if not (pathlib.Path(path) / "flags.flags").is_file():
-        raise UserError(
-            f"--run_dir={path} must name a run directory of train.py, which holds flags.flags; for other models "
-            "there is --model"
-        )
-
-
-def data_settings(classifier):
-    """The flags of a classifier's run, also those that do not make the run, such as where the data lie; its name."""
-    from keras_acet.training import runs
-
-    extra = runs.RunDirectory(classifier.path).extra_flags()
-    return {"name": classifier.name, **extra, **classifier.flags}
-
-
-def load_data(settings, *, resize=False):
-    """Loads the data that the flags name, or that the runs were trained on.
-
-    Args:
-        settings: List of `data_settings`, one per run.
-        resize: Whether the images of --ood are made to fit.
-    """
-    from keras_acet import datasets
-
-    first = settings[0] if settings else {}
-    for other in settings[1:]:
-        for flag in ("dataset", "image_size"):
-            if other.get(flag) != first.get(flag):
-                raise ValueError(
-                    f"the runs must be for the same data: {first['name']} has --{flag}={first.get(flag)}, "
-                    f"{other['name']} --{flag}={other.get(flag)}; evaluate them one by one"
-                )
-    size = FLAGS.image_size or (int(first["image_size"]) if "image_size" in first else None)
-    data_dir = FLAGS.data_dir or first.get("data_dir")
-    data = datasets.load(
-        FLAGS.dataset or first["dataset"],
-        data_dir=data_dir,
-        batch_size=1,
-        image_size=size,
-        download=False,
-        # What any of the runs kept out of training, none of them may be calibrated on otherwise.
-        calibration_fraction=min((float(run.get("calibration_fraction", 0)) for run in settings), default=0.0),
+def _flag_help(flag: absl_flags.Flag) -> str:
+    head = f"--[no]{flag.name}:" if flag.boolean else f"--{flag.name}:"
+    parts = [f"{head} {flag.help}"]
+    if flag.default not in (None, False, [], ""):
+        parts.append(f"(default: {str(flag.default_as_str).strip(chr(39))})")
+    width = min(absl_flags.get_help_width(), 120)
+    return "\n".join(
+        absl_flags.text_wrap(part, width, indent="    ", firstline_indent="" if part is parts[0] else "    ")
+        for part in parts
     )
-    if FLAGS.ood:
-        data.ood = data.ood.joined(
-            datasets.ood_sets(split(FLAGS.ood), data.image_shape, data_dir=data_dir, resize=resize)
-        )
-    return data
-
-
-def protocol(settings, *, quick=False, **numbers):
-    """The `evaluation.Protocol` of the flags: at the radius of the runs' own tables, unless one is given.
-
-    Args:
-        settings: List of `data_settings`, one per run.
-        quick: Whether numbers that are not given are those of a first look.
-        **numbers: Of the protocol; None stands for the default.
-    """
-    from keras_acet import evaluation
-
-    radii = sorted({float(run["eval_epsilon"]) for run in settings if "eval_epsilon" in run})
-    if len(radii) > 1 and numbers["epsilon"] is None:
-        raise ValueError(f"the runs have different --eval_epsilon, {radii}; say with --epsilon at which to attack them")
-    chosen = evaluation.Protocol(epsilon=radii[0] if radii else 0.3, seed=FLAGS.seed)
-    if quick:
-        chosen = chosen.quick()
-    return chosen.replace(**{name: value for name, value in numbers.items() if value is not None})
-
-
-class Progress:
-    """Writes to stderr what goes on: one line that changes on a terminal, else a line each time."""
-
-    def __init__(self):
-        self._began = time.monotonic()
-        self._is_terminal = sys.stderr.isatty()
-
-    def __call__(self, text):
-        text = f"{_duration(self.seconds)}  {text}"
-        print(
-            f"\r\033[K{text[:100]}" if self._is_terminal else text,
-            end="" if self._is_terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    @property
-    def seconds(self):
-        return time.monotonic() - self._began
-
-    def end(self):
-        """Clears the line on a terminal."""
-        if self._is_terminal:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-class TimedProgress(Progress):
-    """The progress of an evaluation, with the time that it may take still."""
-
-    def __init__(self):
-        super().__init__()
-        self._work = None
-
-    def __call__(self, name, stage, done, remaining):
-        if self._work is None:
-            self._work = done + remaining
-        left = ""
-        if done > 0.02 * self._work:
-            left = f", about {_duration(self.seconds * remaining / done)} left"
-        super().__call__(f"{name}: {stage}{left}")
-
-
-def _duration(seconds):
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-
-def _parse_flags(argv):
-    try:
-        rest = FLAGS(argv)
-        if FLAGS["verbosity"].using_default_value:
-            FLAGS.verbosity = -1  # warnings; absl would let TensorFlow Datasets tell of every file it reads
-        return rest
-    except flags.Error as error:
-        _fail(error)
-    except SystemExit:
-        sys.exit(0)  # --help was asked for and given; absl calls that a failure
-
-
-def _fail(error):
-    sys.stdout.flush()
-    message = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Keras colours some of its messages
-    message = " ".join(message.removeprefix("ERROR:: ").split())
-    print(f"{_program()}: error: {message}", file=sys.stderr)
-    sys.exit(2)
-
-
-def _program():
-    path = pathlib.Path(sys.argv[0])
-    return path.parent.name if path.name == "__main__.py" else path.name

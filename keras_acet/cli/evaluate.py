@@ -12,122 +12,152 @@ command is given again: finished sets lie in the report directory, under scores/
 """
 
 import pathlib
-import shlex
-import sys
+from typing import Any
 
-from absl import flags
+from absl import flags as absl_flags
 
-from keras_acet.cli import commands
-
-FLAGS = flags.FLAGS
-
-flags.DEFINE_multi_string(
-    "run_dir", [], "Finished runs of train.py for one data set, with commas between them or the flag repeated."
-)
-flags.DEFINE_multi_string(
-    "model",
-    [],
-    "Classifiers of your own, from images in [0, 1] to logits: .keras files, SavedModel directories, .onnx files; the "
-    "last two give no gradients and are not attacked. Needs --dataset where there is no --run_dir.",
-)
-commands.define_data_flags()
-flags.DEFINE_boolean("resize", False, "Make the images of --ood fit, in size and number of channels.")
-flags.DEFINE_string(
-    "report_dir", None, "Where the report is written (default: RUN/evaluation, beside the first of several)."
-)
-flags.DEFINE_boolean(
-    "quick", False, "A first look: 2000 images of each set, 64 under attack, fewer trials; flags given win over it."
-)
-flags.DEFINE_float(
-    "epsilon", None, "Radius of the attacks in pixel units, in (0, 1] (default: as in training's table)."
-)
-flags.DEFINE_float(
-    "larger_epsilon", None, "A second radius for worst-case noise, 0 for none (default: 4/3 of the first)."
-)
-flags.DEFINE_float(
-    "ood_epsilon", None, "Radius of the attacks on out-distribution sets (default: 0.3 on gray images, 0.01 on others)."
-)
-flags.DEFINE_integer("num_images", None, "Images scored of each set, 0 for all (default: all).", lower_bound=0)
-flags.DEFINE_integer("num_noise", None, "Noise images under attack (default: 512).", lower_bound=1)
-flags.DEFINE_integer(
-    "num_bounded", None, "Noise images with a proven bound beside; 0 for none (default: 32).", lower_bound=0
-)
-flags.DEFINE_integer(
-    "adversarial_samples",
-    None,
-    "Test images, and images of each out-distribution set, under attack; 0 for none (default: 512).",
-    lower_bound=0,
-)
-flags.DEFINE_integer(
-    "num_trials", None, "Random inputs that are scaled for Table 2; 0 for none (default: 10000).", lower_bound=0
-)
-flags.DEFINE_enum(
-    "alpha",
-    "scan",
-    ["scan", "exact"],
-    "How the smallest alpha of Table 2 is found: scan, or exact beside it, from all linear pieces of the network. That "
-    "takes about 0.1 s per input for a LeNet and two minutes for a ResNet-20, on one core: mind --num_trials.",
-)
-flags.DEFINE_integer("num_bootstrap", None, "Replicates behind each interval (default: 1000).", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Seed of noise, attacks and choices.", lower_bound=0, upper_bound=2**31 - 1)
-flags.declare_key_flag("flagfile")
-commands.between("epsilon", 0, 1, high_allowed=True, hint=commands.PIXELS)
-commands.between("larger_epsilon", 0, 1, low_allowed=True, high_allowed=True, hint=commands.PIXELS)
-commands.between("ood_epsilon", 0, 1, high_allowed=True, hint=commands.PIXELS)
+from keras_acet.cli import commands, data_flags
+from keras_acet.cli.progress import Progress
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise commands.UserError(f"expected only flags, such as --run_dir=RUN; received {' '.join(argv[1:])!r}")
-    paths = _paths()
-    commands.check_backend()
-    try:
-        _evaluate(paths)
-    except KeyboardInterrupt:
-        print("\nevaluate.py: stopped; the same command goes on with the sets that are not done yet", file=sys.stderr)
-        sys.exit(130)
+def _define(values: absl_flags.FlagValues) -> None:
+    absl_flags.DEFINE_multi_string(
+        "run_dir",
+        [],
+        "Finished runs of train.py for one data set, with commas between them or the flag repeated.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_multi_string(
+        "model",
+        [],
+        "Classifiers of your own, from images in [0, 1] to logits: .keras files, SavedModel directories, .onnx files; "
+        "the last two give no gradients and are not attacked. Needs --dataset where there is no --run_dir.",
+        flag_values=values,
+    )
+    data_flags.define(values)
+    absl_flags.DEFINE_boolean(
+        "resize", False, "Make the images of --ood fit, in size and number of channels.", flag_values=values
+    )
+    absl_flags.DEFINE_string(
+        "report_dir",
+        None,
+        "Where the report is written (default: RUN/evaluation, beside the first of several).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_boolean(
+        "quick",
+        False,
+        "A first look: 2000 images of each set, 64 under attack, fewer trials; flags given win over it.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "epsilon",
+        None,
+        "Radius of the attacks in pixel units, in (0, 1] (default: as in training's table).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "larger_epsilon",
+        None,
+        "A second radius for worst-case noise, 0 for none (default: 4/3 of the first).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "ood_epsilon",
+        None,
+        "Radius of the attacks on out-distribution sets (default: 0.3 on gray images, 0.01 on others).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_integer(
+        "num_images", None, "Images scored of each set, 0 for all (default: all).", lower_bound=0, flag_values=values
+    )
+    absl_flags.DEFINE_integer(
+        "num_noise", None, "Noise images under attack (default: 512).", lower_bound=1, flag_values=values
+    )
+    absl_flags.DEFINE_integer(
+        "num_bounded",
+        None,
+        "Noise images with a proven bound beside; 0 for none (default: 32).",
+        lower_bound=0,
+        flag_values=values,
+    )
+    absl_flags.DEFINE_integer(
+        "num_adversarial",
+        None,
+        "Test images, and images of each out-distribution set, under attack; 0 for none (default: 512).",
+        lower_bound=0,
+        flag_values=values,
+    )
+    absl_flags.DEFINE_integer(
+        "num_trials",
+        None,
+        "Random inputs that are scaled for Table 2; 0 for none (default: 10000).",
+        lower_bound=0,
+        flag_values=values,
+    )
+    absl_flags.DEFINE_enum(
+        "alpha",
+        "scan",
+        ["scan", "exact"],
+        "How the smallest alpha of Table 2 is found: scan, or exact beside it, from all linear pieces of the network. "
+        "That takes about 0.1 s per input for a LeNet and two minutes for a ResNet-20, on one core: mind --num_trials.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_integer(
+        "num_bootstrap", None, "Replicates behind each interval (default: 1000).", lower_bound=1, flag_values=values
+    )
+    absl_flags.DEFINE_integer(
+        "seed", 0, "Seed of noise, attacks and choices.", lower_bound=0, upper_bound=2**31 - 1, flag_values=values
+    )
+    commands.between("epsilon", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
+    commands.between("larger_epsilon", 0, 1, values, low_allowed=True, high_allowed=True, hint=commands.PIXELS)
+    commands.between("ood_epsilon", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
+    commands.define_old_name("adversarial_samples", "num_adversarial", values)
 
 
-def _paths():
-    paths = [*commands.split(FLAGS.run_dir), *commands.split(FLAGS.model)]
+def _paths(flags: absl_flags.FlagValues) -> list[str]:
+    paths = [*commands.split(flags.run_dir), *commands.split(flags.model)]
     if not paths:
         raise commands.UserError("name at least one --run_dir=RUN or --model=PATH")
-    for path in commands.split(FLAGS.run_dir):
-        commands.check_is_run(path)
-    if not FLAGS.run_dir and not FLAGS.dataset:
+    for path in commands.split(flags.run_dir):
+        data_flags.check_is_run(path)
+    if not flags.run_dir and not flags.dataset:
         raise commands.UserError("--model needs --dataset, what to evaluate on")
     return paths
 
 
-def _evaluate(paths):
+def _run(call: commands.Call) -> None:
+    flags = call.flags
+    paths = _paths(flags)
     with commands.quiet_start():
         import tensorflow as tf
 
         from keras_acet import classifiers, evaluation, report
 
         tf.config.list_logical_devices()
-    report_dir = pathlib.Path(FLAGS.report_dir or _default_report_dir(paths))
+    report_dir = pathlib.Path(flags.report_dir or _default_report_dir(flags, paths))
     # Everything that can fail for the user's reasons comes before any work.
-    with commands.user_errors():
+    with call.user_errors():
         models = [classifiers.load(path) for path in paths]
         _name_apart(models)
-        settings = [commands.data_settings(model) for model in models if model.kind == "run"]
-        data = commands.load_data(settings, resize=FLAGS.resize)
+        settings = [data_flags.data_settings(model) for model in models if model.kind == "run"]
+        data = data_flags.load_data(flags, settings, resize=flags.resize)
         for model in models:
             classifiers.check(model, data)
-        protocol = commands.protocol(
+        protocol = data_flags.protocol(
+            flags,
             settings,
-            quick=FLAGS.quick,
-            epsilon=FLAGS.epsilon,
-            larger_epsilon=FLAGS.larger_epsilon,
-            ood_epsilon=FLAGS.ood_epsilon,
-            num_images=FLAGS.num_images,
-            num_noise=FLAGS.num_noise,
-            num_bounded=FLAGS.num_bounded,
-            num_adversarial=FLAGS.adversarial_samples,
-            num_trials=FLAGS.num_trials,
-            alpha=FLAGS.alpha,
-            num_bootstrap=FLAGS.num_bootstrap,
+            quick=flags.quick,
+            epsilon=flags.epsilon,
+            larger_epsilon=flags.larger_epsilon,
+            ood_epsilon=flags.ood_epsilon,
+            num_images=flags.num_images,
+            num_noise=flags.num_noise,
+            num_bounded=flags.num_bounded,
+            num_adversarial=flags.num_adversarial,
+            num_trials=flags.num_trials,
+            alpha=flags.alpha,
+            num_bootstrap=flags.num_bootstrap,
         ).for_data(data)
         if protocol.alpha == "exact":
             for model in models:
@@ -140,28 +170,31 @@ def _evaluate(paths):
     )
     store = evaluation.Store(report_dir / "scores")
     evaluations = []
+    progress = Progress()
     try:
-        for found in evaluation.evaluate_all(models, data, protocol, store=store, progress=commands.TimedProgress()):
+        for found in evaluation.evaluate_all(models, data, protocol, store=store, progress=progress.stage):
             evaluations.append(found)
             print(f"\n{found.numbers['name']}\n{found}\n", flush=True)
     except evaluation.NonFiniteLogitsError as error:
         raise commands.UserError(error) from error
-    results = evaluation.results(evaluations, data, protocol, command=shlex.join(["python", *sys.argv]))
+    finally:
+        progress.end()
+    results = evaluation.results(evaluations, data, protocol, command=call.line)
     arrays = {found.numbers["name"]: found.arrays for found in evaluations}
-    with commands.user_errors():
+    with call.user_errors():
         report.write(results, arrays, {model.name: model.history for model in models}, report_dir)
     print(f"Report: {report_dir / 'report.html'} and report.md, results.json, results.csv beside it")
 
 
-def _default_report_dir(paths):
+def _default_report_dir(flags: absl_flags.FlagValues, paths: list[str]) -> pathlib.Path:
     first = pathlib.Path(paths[0])
-    if len(paths) == 1 and FLAGS.run_dir:
+    if len(paths) == 1 and flags.run_dir:
         return first / "evaluation"
     names = [pathlib.Path(path).resolve().name.removesuffix(".keras").removesuffix(".onnx") for path in paths]
     return first.resolve().parent / f"evaluation-{'-'.join(names)}"
 
 
-def _name_apart(models):
+def _name_apart(models: list[Any]) -> None:
     """Gives models of one name the names of their folders as well, so that a table can tell them apart."""
     names = [model.name for model in models]
     for model in models:
@@ -171,3 +204,13 @@ def _name_apart(models):
     for number, model in enumerate(models, start=1):
         if names.count(model.name) > 1:
             model.name = f"{model.name} ({number})"
+
+
+COMMAND = commands.Command(
+    doc=__doc__ or "",
+    define=_define,
+    run=_run,
+    example="--run_dir=RUN",
+    when_stopped="the same command goes on with the sets that are not done yet",
+)
+main = COMMAND.main

@@ -11,156 +11,184 @@ live model says. Noise is attacked before, so that the metadata can tell the wor
 (evaluate.py --run_dir=RUN) has done that already, and its results are used.
 """
 
+import importlib.util
 import pathlib
 import shlex
-import sys
+from typing import Any
 
-from absl import flags
+from absl import flags as absl_flags
 
-from keras_acet.cli import commands
-
-FLAGS = flags.FLAGS
-
-flags.DEFINE_string("run_dir", None, "A finished run of train.py.")
-flags.DEFINE_string(
-    "model", None, "A classifier of your own instead: a .keras file, from images in [0, 1] to logits; needs --dataset."
-)
-commands.define_data_flags()
-flags.DEFINE_list("formats", ["savedmodel", "onnx"], "What to write: savedmodel, onnx, or both.")
-flags.DEFINE_string(
-    "export_dir", None, "Where the model's folder lies (default: RUN/export, or export beside the model)."
-)
-flags.DEFINE_string("name", None, "What the model is called (default: as the run directory or the file).")
-flags.DEFINE_integer("version", None, "Number of the version (default: the next one).", lower_bound=1)
-flags.DEFINE_string(
-    "threshold",
-    "95",
-    "What decides by default: 95 or 99, so many percent of in-distribution images accepted; conformal, that with a "
-    "guarantee for new images; or a confidence in [0, 1), such as 0.9.",
-)
-flags.DEFINE_enum("quantize", None, ["int8"], "A quantised ONNX file beside the other one, calibrated anew.")
-flags.DEFINE_boolean("resize", False, "Resize PNG and JPEG images of another size instead of refusing them.")
-flags.DEFINE_boolean(
-    "demo", False, "Write a page to try the model in a browser as well, to EXPORT_DIR/demo; needs npm."
-)
-flags.DEFINE_float(
-    "epsilon", None, "Radius of the attacks in pixel units, in (0, 1] (default: as in training's table)."
-)
-flags.DEFINE_integer("num_noise", None, "Noise images under attack (default: 512).", lower_bound=1)
-flags.DEFINE_integer("num_images", 0, "Images measured of each set, 0 for all.", lower_bound=0)
-flags.DEFINE_string(
-    "evaluation_dir", None, "Report directory of evaluate.py whose results are used (default: RUN/evaluation)."
-)
-flags.DEFINE_integer("seed", 0, "Seed of noise, attacks and choices.", lower_bound=0, upper_bound=2**31 - 1)
-flags.declare_key_flag("flagfile")
-commands.between("epsilon", 0, 1, high_allowed=True, hint=commands.PIXELS)
+from keras_acet.cli import commands, data_flags
+from keras_acet.cli.progress import Progress
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise commands.UserError(f"expected only flags, such as --run_dir=RUN; received {' '.join(argv[1:])!r}")
-    path = _path()
-    threshold = _threshold()
-    commands.check_backend()
-    try:
-        _export(path, threshold)
-    except KeyboardInterrupt:
-        print("\nexport: stopped; a version appears only once it is whole", file=sys.stderr)
-        sys.exit(130)
+def _define(values: absl_flags.FlagValues) -> None:
+    absl_flags.DEFINE_string("run_dir", None, "A finished run of train.py.", flag_values=values)
+    absl_flags.DEFINE_string(
+        "model",
+        None,
+        "A classifier of your own instead: a .keras file, from images in [0, 1] to logits; needs --dataset.",
+        flag_values=values,
+    )
+    data_flags.define(values)
+    absl_flags.DEFINE_list(
+        "formats", ["savedmodel", "onnx"], "What to write: savedmodel, onnx, or both.", flag_values=values
+    )
+    absl_flags.DEFINE_string(
+        "export_dir",
+        None,
+        "Where the model's folder lies (default: RUN/export, or export beside the model).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_string(
+        "name", None, "What the model is called (default: as the run directory or the file).", flag_values=values
+    )
+    absl_flags.DEFINE_integer(
+        "version", None, "Number of the version (default: the next one).", lower_bound=1, flag_values=values
+    )
+    absl_flags.DEFINE_string(
+        "threshold",
+        "95",
+        "What decides by default: 95 or 99, so many percent of in-distribution images accepted; conformal, that with a "
+        "guarantee for new images; or a confidence in [0, 1), such as 0.9.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_enum(
+        "quantize", None, ["int8"], "A quantised ONNX file beside the other one, calibrated anew.", flag_values=values
+    )
+    absl_flags.DEFINE_boolean(
+        "resize", False, "Resize PNG and JPEG images of another size instead of refusing them.", flag_values=values
+    )
+    absl_flags.DEFINE_boolean(
+        "demo",
+        False,
+        "Write a page to try the model in a browser as well, to EXPORT_DIR/demo; needs npm.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "epsilon",
+        None,
+        "Radius of the attacks in pixel units, in (0, 1] (default: as in training's table).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_integer(
+        "num_noise", None, "Noise images under attack (default: 512).", lower_bound=1, flag_values=values
+    )
+    absl_flags.DEFINE_integer(
+        "num_images", 0, "Images measured of each set, 0 for all.", lower_bound=0, flag_values=values
+    )
+    absl_flags.DEFINE_string(
+        "evaluation_dir",
+        None,
+        "Report directory of evaluate.py whose results are used (default: RUN/evaluation).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_integer(
+        "seed", 0, "Seed of noise, attacks and choices.", lower_bound=0, upper_bound=2**31 - 1, flag_values=values
+    )
+    commands.between("epsilon", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
 
 
-def _path():
-    if (FLAGS.run_dir is None) == (FLAGS.model is None):
+def _path(flags: absl_flags.FlagValues) -> pathlib.Path:
+    if (flags.run_dir is None) == (flags.model is None):
         raise commands.UserError("name one of --run_dir=RUN and --model=PATH.keras")
-    if FLAGS.run_dir is not None:
-        commands.check_is_run(FLAGS.run_dir)
-    elif FLAGS.dataset is None:
+    if flags.run_dir is not None:
+        data_flags.check_is_run(flags.run_dir)
+    elif flags.dataset is None:
         raise commands.UserError("--model needs --dataset, what it was trained on")
-    return pathlib.Path(FLAGS.run_dir or FLAGS.model)
+    return pathlib.Path(flags.run_dir or flags.model)
 
 
-def _threshold():
-    if FLAGS.threshold in ("95", "99", "conformal"):
-        return FLAGS.threshold
+def _threshold(flags: absl_flags.FlagValues) -> str | float:
+    if flags.threshold in ("95", "99", "conformal"):
+        return flags.threshold
     try:
-        value = float(FLAGS.threshold)
+        value = float(flags.threshold)
     except ValueError:
         value = float("nan")
     if not 0 <= value < 1:
         raise commands.UserError(
-            f"--threshold={FLAGS.threshold} must be 95, 99, conformal, or a confidence in [0, 1), such as 0.9"
+            f"--threshold={flags.threshold} must be 95, 99, conformal, or a confidence in [0, 1), such as 0.9"
         )
     return value
 
 
-def _export(path, threshold):
+def _run(call: commands.Call) -> None:
+    flags = call.flags
+    path, threshold = _path(flags), _threshold(flags)
     with commands.quiet_start():
         import tensorflow as tf
 
         from keras_acet import classifiers, evaluation
+
+        _check_installed()
         from keras_acet.export import demo, stage, verification
 
         tf.config.experimental.enable_tensor_float_32_execution(False)  # artifacts are compared in float32
         tf.config.list_logical_devices()
     # Everything that can fail for the user's reasons comes before any work.
-    with commands.user_errors():
+    with call.user_errors():
         classifier = classifiers.load(path)
-        settings = [commands.data_settings(classifier)] if classifier.kind == "run" else []
-        data = commands.load_data(settings)
+        settings = [data_flags.data_settings(classifier)] if classifier.kind == "run" else []
+        data = data_flags.load_data(flags, settings)
         classifiers.check(classifier, data)
-        protocol = commands.protocol(
-            settings, epsilon=FLAGS.epsilon, num_noise=FLAGS.num_noise, num_images=FLAGS.num_images
+        protocol = data_flags.protocol(
+            flags, settings, epsilon=flags.epsilon, num_noise=flags.num_noise, num_images=flags.num_images
         )
-        name = FLAGS.name or classifier.name
-        directory = pathlib.Path(FLAGS.export_dir or (path if classifier.kind == "run" else path.parent) / "export")
-        if FLAGS.demo:
-            _check_demo(data, directory, name)
-    reports = FLAGS.evaluation_dir or (path / "evaluation" if classifier.kind == "run" else None)
-    progress = commands.Progress()
+        name = flags.name or classifier.name
+        directory = pathlib.Path(flags.export_dir or (path if classifier.kind == "run" else path.parent) / "export")
+        if flags.demo:
+            _check_demo(flags, data, directory, name)
+    reports = flags.evaluation_dir or (path / "evaluation" if classifier.kind == "run" else None)
+    progress = Progress()
     try:
-        with commands.user_errors():
+        with call.user_errors():
             version = stage.export(
                 classifier,
                 data,
                 directory,
                 name=name,
-                formats=FLAGS.formats,
-                version=FLAGS.version,
+                formats=flags.formats,
+                version=flags.version,
                 threshold=threshold,
-                quantize=FLAGS.quantize,
-                resize=FLAGS.resize,
+                quantize=flags.quantize,
+                resize=flags.resize,
                 protocol=protocol,
                 store=evaluation.Store(pathlib.Path(reports) / "scores" if reports else None),
                 progress=progress,
             )
     except (verification.VerificationError, evaluation.NonFiniteLogitsError) as error:
-        print(f"export: error: {' '.join(str(error).split())}; nothing was exported", file=sys.stderr)
-        sys.exit(1)
+        raise commands.UserError(f"{error}; nothing was exported", code=1) from error
     finally:
         progress.end()
     _tell(version)
-    if FLAGS.demo:
-        with commands.user_errors():
+    if flags.demo:
+        with call.user_errors():
             page = demo.write_demo(
                 version, directory / "demo", images=data.test_images[:12], labels=data.test_labels[:12]
             )
         print(f"Try it in a browser:   python -m http.server --directory {shlex.quote(str(page))}")
 
 
-def _check_demo(data, directory, name):
+def _check_installed() -> None:
+    if importlib.util.find_spec("keras_acet.export") is None:
+        raise commands.UserError("keras_acet.export is not installed; run `pip install -e .` in the checkout once")
+
+
+def _check_demo(flags: absl_flags.FlagValues, data: Any, directory: pathlib.Path, name: str) -> None:
     from keras_acet.export import demo
 
     if name == "demo":
         raise commands.UserError("--demo writes to EXPORT_DIR/demo; give the model another --name")
     demo.check_directory(directory / "demo")
-    if "onnx" not in FLAGS.formats:
+    if "onnx" not in flags.formats:
         raise commands.UserError("--demo needs the ONNX file; add onnx to --formats")
     if len(data.image_shape) != 3 or data.image_shape[-1] not in (1, 3):
         raise commands.UserError(f"--demo is for images; those of {data.name} have shape {data.image_shape}")
     demo.fetch_runtime()  # npm, or what it needs, may be missing
 
 
-def _tell(version):
+def _tell(version: pathlib.Path) -> None:
     import json
 
     from keras_acet.export import savedmodel
@@ -185,3 +213,13 @@ def _tell(version):
             print(f"Ask it:                {clients} rest --model {name} --metadata {about} IMAGE.png")
     if (version / "model.onnx").exists() and len(metadata["input"]["shape"]) == 3:
         print(f"Ask the ONNX file:     {clients} onnx --model {shlex.quote(str(version / 'model.onnx'))} IMAGE.png")
+
+
+COMMAND = commands.Command(
+    doc=__doc__ or "",
+    define=_define,
+    run=_run,
+    example="--run_dir=RUN",
+    when_stopped="a version appears only once it is whole",
+)
+main = COMMAND.main

@@ -14,7 +14,7 @@ digits. A killed run goes on from its last completed epoch when the same command
 import pathlib
 import sys
 
-from absl import flags
+from absl import flags as absl_flags
 
 from keras_acet.cli import commands
 
@@ -83,227 +83,280 @@ _BY_DATASET = {
 _BY_NETWORK = {"rbf": {"optimizer": "adam", "learning_rate": 1e-2}}
 # The user's own data: the paper's recipe, with the noise by the shape of an image.
 _OWN_DATA = {"augmentation": "none", "noise": None, "calibration_fraction": 0.1}
-_NOT_SETTINGS = ("run_dir", "overwrite", "data_dir", "download")
+_NOT_SETTINGS = ("run_dir", "overwrite", "data_dir", "download", "flagfile", "only_check_args")
 
 _BY = " (default: by data set)"
 
-FLAGS = flags.FLAGS
-_NOT_OURS = set(FLAGS)
 
-# Data and run.
-flags.DEFINE_string(
-    "dataset",
-    "digits",
-    "What to train on: digits or moons (nothing to download); mnist, fashion_mnist, kmnist, emnist_letters, svhn, "
-    "cifar10 or cifar100 (TensorFlow Datasets); folder:PATH (images in one sub-folder per class); npz:PATH.",
-)
-flags.DEFINE_enum("method", "acet", ["plain", "ceda", "acet"], "How to train.")
-flags.DEFINE_string("run_dir", None, "Where the run is written (default: runs/DATASET-METHOD).")
-flags.DEFINE_boolean(
-    "overwrite",
-    False,
-    "Replace a finished run, or one made with other flags: all that is in the run directory goes.",
-)
-flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets keeps its data (default: its own choice).")
-flags.DEFINE_boolean("download", True, "Download a data set that is not in the data directory.")
-flags.DEFINE_integer(
-    "image_size",
-    None,
-    "Height and width that images are scaled to (default: as they are).",
-    lower_bound=1,
-)
-flags.DEFINE_float(
-    "calibration_fraction",
-    None,
-    "Share of the training images that is kept out of training, for temperature and thresholds; the paper: 0 "
-    "(default: 0.04; digits and your own data 0.1, moons 0).",
-)
-flags.DEFINE_integer("seed", 0, "Seed of weights, order, noise and attacks.", lower_bound=0, upper_bound=2**31 - 1)
-flags.DEFINE_boolean(
-    "deterministic",
-    True,
-    "Same seed, same numbers bit for bit, and a killed run ends as an undisturbed one; without it a GPU may be faster.",
-)
+def _define(values: absl_flags.FlagValues) -> None:
+    # Data and run.
+    absl_flags.DEFINE_string(
+        "dataset",
+        "digits",
+        "What to train on: digits or moons (nothing to download); mnist, fashion_mnist, kmnist, emnist_letters, svhn, "
+        "cifar10 or cifar100 (TensorFlow Datasets); folder:PATH (images in one sub-folder per class); npz:PATH.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_enum("method", "acet", ["plain", "ceda", "acet"], "How to train.", flag_values=values)
+    absl_flags.DEFINE_string(
+        "run_dir", None, "Where the run is written (default: runs/DATASET-METHOD).", flag_values=values
+    )
+    absl_flags.DEFINE_boolean(
+        "overwrite",
+        False,
+        "Replace a finished run, or one made with other flags: all that is in the run directory goes.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_string(
+        "data_dir", None, "Where TensorFlow Datasets keeps its data (default: its own choice).", flag_values=values
+    )
+    absl_flags.DEFINE_boolean(
+        "download", True, "Download a data set that is not in the data directory.", flag_values=values
+    )
+    absl_flags.DEFINE_integer(
+        "image_size",
+        None,
+        "Height and width that images are scaled to (default: as they are).",
+        lower_bound=1,
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "calibration_fraction",
+        None,
+        "Share of the training images that is kept out of training, for temperature and thresholds; the paper: 0 "
+        "(default: 0.04; digits and your own data 0.1, moons 0).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_integer(
+        "seed",
+        0,
+        "Seed of weights, order, noise and attacks.",
+        lower_bound=0,
+        upper_bound=2**31 - 1,
+        flag_values=values,
+    )
+    absl_flags.DEFINE_boolean(
+        "deterministic",
+        True,
+        "Same seed, same numbers bit for bit, and a killed run ends as an undisturbed one; without it a GPU may be "
+        "faster.",
+        flag_values=values,
+    )
 
-# Network and optimisation.
-flags.DEFINE_string(
-    "network",
-    None,
-    f"lenet, resnet20, mlp, rbf, or a model of keras.applications such as MobileNetV2{_BY}.",
-)
-flags.DEFINE_integer("epochs", None, f"Number of epochs{_BY}.", lower_bound=1)
-flags.DEFINE_integer(
-    "steps_per_epoch",
-    None,
-    "Length of an epoch in steps, 0 for once through the training set; fewer try a recipe out (default: 0, moons 100).",
-    lower_bound=0,
-)
-flags.DEFINE_integer("batch_size", None, f"Clean images per step{_BY}.", lower_bound=1)
-flags.DEFINE_enum("optimizer", None, ["adam", "sgd"], f"The optimizer{_BY}.")
-flags.DEFINE_float("learning_rate", None, f"The learning rate before any schedule{_BY}.")
-flags.DEFINE_float("momentum", 0.9, "Momentum of sgd, in [0, 1).")
-flags.DEFINE_enum(
-    "schedule",
-    None,
-    ["constant", "cosine", "steps"],
-    f"How the learning rate goes on: cosine falls to 0 at the end, steps divides by 10 at --drop_epochs{_BY}.",
-)
-flags.DEFINE_list(
-    "drop_epochs",
-    ["50", "75", "90"],
-    "Number of completed epochs at each division by 10, with --schedule=steps.",
-)
-flags.DEFINE_float(
-    "warmup_epochs",
-    0.0,
-    "Epochs in which the learning rate rises from 0, fractions allowed.",
-    lower_bound=0.0,
-)
-flags.DEFINE_float(
-    "weight_decay",
-    None,
-    f"Factor of the sum of squared weights in the loss, without 1/2{_BY}.",
-    lower_bound=0.0,
-)
-flags.DEFINE_string("augmentation", None, f"none, crop or flip_crop{_BY}.")
-flags.DEFINE_integer("crop_padding", 4, "Zero pixels added on each side before a crop; the paper: 4.", lower_bound=0)
-flags.DEFINE_float(
-    "ema_momentum",
-    0.0,
-    "Momentum of the average of the weights that training ends with, in [0, 1); 0: no average.",
-)
+    # Network and optimisation.
+    absl_flags.DEFINE_string(
+        "network",
+        None,
+        f"lenet, resnet20, mlp, rbf, or a model of keras.applications such as MobileNetV2{_BY}.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_integer("epochs", None, f"Number of epochs{_BY}.", lower_bound=1, flag_values=values)
+    absl_flags.DEFINE_integer(
+        "steps_per_epoch",
+        None,
+        "Length of an epoch in steps, 0 for once through the training set; fewer try a recipe out (default: 0, moons "
+        "100).",
+        lower_bound=0,
+        flag_values=values,
+    )
+    absl_flags.DEFINE_integer("batch_size", None, f"Clean images per step{_BY}.", lower_bound=1, flag_values=values)
+    absl_flags.DEFINE_enum("optimizer", None, ["adam", "sgd"], f"The optimizer{_BY}.", flag_values=values)
+    absl_flags.DEFINE_float("learning_rate", None, f"The learning rate before any schedule{_BY}.", flag_values=values)
+    absl_flags.DEFINE_float("momentum", 0.9, "Momentum of sgd, in [0, 1).", flag_values=values)
+    absl_flags.DEFINE_enum(
+        "schedule",
+        None,
+        ["constant", "cosine", "steps"],
+        f"How the learning rate goes on: cosine falls to 0 at the end, steps divides by 10 at --drop_epochs{_BY}.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_list(
+        "drop_epochs",
+        ["50", "75", "90"],
+        "Number of completed epochs at each division by 10, with --schedule=steps.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "warmup_epochs",
+        0.0,
+        "Epochs in which the learning rate rises from 0, fractions allowed.",
+        lower_bound=0.0,
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "weight_decay",
+        None,
+        f"Factor of the sum of squared weights in the loss, without 1/2{_BY}.",
+        lower_bound=0.0,
+        flag_values=values,
+    )
+    absl_flags.DEFINE_string("augmentation", None, f"none, crop or flip_crop{_BY}.", flag_values=values)
+    absl_flags.DEFINE_integer(
+        "crop_padding",
+        4,
+        "Zero pixels added on each side before a crop; the paper: 4.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "ema_momentum",
+        0.0,
+        "Momentum of the average of the weights that training ends with, in [0, 1); 0: no average.",
+        flag_values=values,
+    )
 
-# Noise.
-flags.DEFINE_enum(
-    "noise",
-    None,
-    ["paper", "permuted", "uniform"],
-    f"The out-distribution: half permuted images, half uniform, blurred and rescaled; or one of the halves alone{_BY}.",
-)
-flags.DEFINE_float("min_sigma", 1.0, "Smallest standard deviation of the blur, in pixels, positive.")
-flags.DEFINE_float("max_sigma", 2.5, "Largest standard deviation of the blur, in pixels.")
-flags.DEFINE_enum("sigma_per", "batch", ["batch", "image"], "One sigma for each; the paper: batch.")
-flags.DEFINE_float("noise_fraction", 1.0, "Noise images per clean image, in (0, 1].")
-flags.DEFINE_float(
-    "penalty_weight",
-    1.0,
-    "lambda in the paper: weight of the confidence on noise.",
-    lower_bound=0.0,
-)
-flags.DEFINE_float(
-    "penalty_ramp_epochs",
-    0.0,
-    "Epochs in which --penalty_weight rises from 0, fractions allowed.",
-    lower_bound=0.0,
-)
+    # Noise.
+    absl_flags.DEFINE_enum(
+        "noise",
+        None,
+        ["paper", "permuted", "uniform"],
+        "The out-distribution: half permuted images, half uniform, blurred and rescaled; or one of the halves alone"
+        f"{_BY}.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "min_sigma", 1.0, "Smallest standard deviation of the blur, in pixels, positive.", flag_values=values
+    )
+    absl_flags.DEFINE_float("max_sigma", 2.5, "Largest standard deviation of the blur, in pixels.", flag_values=values)
+    absl_flags.DEFINE_enum(
+        "sigma_per", "batch", ["batch", "image"], "One sigma for each; the paper: batch.", flag_values=values
+    )
+    absl_flags.DEFINE_float("noise_fraction", 1.0, "Noise images per clean image, in (0, 1].", flag_values=values)
+    absl_flags.DEFINE_float(
+        "penalty_weight",
+        1.0,
+        "lambda in the paper: weight of the confidence on noise.",
+        lower_bound=0.0,
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "penalty_ramp_epochs",
+        0.0,
+        "Epochs in which --penalty_weight rises from 0, fractions allowed.",
+        lower_bound=0.0,
+        flag_values=values,
+    )
 
-# Attack.
-flags.DEFINE_float("epsilon", None, f"Radius of the attack in pixel units, in (0, 1]{_BY}.")
-flags.DEFINE_integer("num_steps", None, f"Attack steps per training step{_BY}.", lower_bound=1)
-flags.DEFINE_enum(
-    "step_schedule",
-    None,
-    ["constant", "linear", "loguniform"],
-    "Whether all steps of an attack are --step_size; fall linearly to 0 from there; or from a first step that is drawn "
-    "for each batch, log-uniformly between --step_size and --step_size_max (default: constant; digits: loguniform).",
-)
-flags.DEFINE_float(
-    "step_size", None, "Size of an attack step in pixel units (default: by data set, else epsilon / num_steps)."
-)
-flags.DEFINE_float("step_size_max", None, "Largest first step, with --step_schedule=loguniform (digits: 0.2).")
-flags.DEFINE_float("attack_momentum", None, f"Momentum of the attack, in [0, 1); the paper: 0{_BY}.")
-flags.DEFINE_enum(
-    "attack_start",
-    "random",
-    ["input", "random"],
-    "Start at the noise image, or at a random point of the ball.",
-)
-flags.DEFINE_float(
-    "image_start_probability",
-    None,
-    f"Chance that an attack starts from a training image, projected into the ball, in [0, 1]; the paper: 0{_BY}.",
-)
-flags.DEFINE_enum(
-    "attack_precision",
-    "float32",
-    ["bfloat16", "float32"],
-    "What the network computes in during the attack alone.",
-)
-flags.DEFINE_enum(
-    "adversary",
-    None,
-    ["fresh", "persistent"],
-    "fresh noise for every batch, as published; or a pool of noise images whose attacks go on from batch to batch "
-    "(default: fresh; digits: persistent).",
-)
-flags.DEFINE_integer("pool_size", 2048, "Noise images in the pool of the persistent adversary.", lower_bound=1)
-flags.DEFINE_float("refresh_probability", 0.12, "Chance that a drawn image of the pool is replaced, in (0, 1].")
+    # Attack.
+    absl_flags.DEFINE_float(
+        "epsilon", None, f"Radius of the attack in pixel units, in (0, 1]{_BY}.", flag_values=values
+    )
+    absl_flags.DEFINE_integer(
+        "num_steps", None, f"Attack steps per training step{_BY}.", lower_bound=1, flag_values=values
+    )
+    absl_flags.DEFINE_enum(
+        "step_schedule",
+        None,
+        ["constant", "linear", "loguniform"],
+        "Whether all steps of an attack are --step_size; fall linearly to 0 from there; or from a first step that is "
+        "drawn for each batch, log-uniformly between --step_size and --step_size_max (default: constant; digits: "
+        "loguniform).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "step_size",
+        None,
+        "Size of an attack step in pixel units (default: by data set, else epsilon / num_steps).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "step_size_max", None, "Largest first step, with --step_schedule=loguniform (digits: 0.2).", flag_values=values
+    )
+    absl_flags.DEFINE_float(
+        "attack_momentum", None, f"Momentum of the attack, in [0, 1); the paper: 0{_BY}.", flag_values=values
+    )
+    absl_flags.DEFINE_enum(
+        "attack_start",
+        "random",
+        ["input", "random"],
+        "Start at the noise image, or at a random point of the ball.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "image_start_probability",
+        None,
+        f"Chance that an attack starts from a training image, projected into the ball, in [0, 1]; the paper: 0{_BY}.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_enum(
+        "attack_precision",
+        "float32",
+        ["bfloat16", "float32"],
+        "What the network computes in during the attack alone.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_enum(
+        "adversary",
+        None,
+        ["fresh", "persistent"],
+        "fresh noise for every batch, as published; or a pool of noise images whose attacks go on from batch to batch "
+        "(default: fresh; digits: persistent).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_integer(
+        "pool_size", 2048, "Noise images in the pool of the persistent adversary.", lower_bound=1, flag_values=values
+    )
+    absl_flags.DEFINE_float(
+        "refresh_probability", 0.12, "Chance that a drawn image of the pool is replaced, in (0, 1].", flag_values=values
+    )
 
-# The table at the end.
-flags.DEFINE_integer("num_noise", 512, "Noise images in the final table.", lower_bound=1)
-flags.DEFINE_float(
-    "eval_epsilon",
-    None,
-    "Radius of the final table's attacks, in (0, 1] (default: 0.3, moons 0.025).",
-)
+    # The table at the end.
+    absl_flags.DEFINE_integer("num_noise", 512, "Noise images in the final table.", lower_bound=1, flag_values=values)
+    absl_flags.DEFINE_float(
+        "eval_epsilon",
+        None,
+        "Radius of the final table's attacks, in (0, 1] (default: 0.3, moons 0.025).",
+        flag_values=values,
+    )
 
-flags.declare_key_flag("flagfile")
-_OURS = sorted(set(FLAGS) - _NOT_OURS)
+    commands.between("epsilon", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
+    commands.between("eval_epsilon", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
+    commands.between("step_size", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
+    commands.between("step_size_max", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
+    commands.between("learning_rate", 0, float("inf"), values)
+    commands.between("momentum", 0, 1, values, low_allowed=True)
+    commands.between("ema_momentum", 0, 1, values, low_allowed=True)
+    commands.between("attack_momentum", 0, 1, values, low_allowed=True)
+    commands.between("min_sigma", 0, float("inf"), values, hint=", in pixels; the paper: 1.0")
+    commands.between("max_sigma", 0, float("inf"), values, hint=", in pixels; the paper: 2.5")
+    commands.between("noise_fraction", 0, 1, values, high_allowed=True)
+    commands.between("image_start_probability", 0, 1, values, low_allowed=True, high_allowed=True)
+    commands.between("refresh_probability", 0, 1, values, high_allowed=True)
+    commands.between("calibration_fraction", 0, 1, values, low_allowed=True)
+    for name in ("weight_decay", "penalty_weight", "warmup_epochs", "penalty_ramp_epochs"):
+        commands.between(name, 0, float("inf"), values, low_allowed=True)
+    absl_flags.register_multi_flags_validator(
+        ["min_sigma", "max_sigma"],
+        _sigmas_in_order,
+        message="--max_sigma must be at least --min_sigma",
+        flag_values=values,
+    )
+    absl_flags.register_validator(
+        "drop_epochs", _epochs_rise, message="must be rising whole numbers, such as 50,75,90", flag_values=values
+    )
+    absl_flags.register_validator(
+        "dataset", _dataset_is_given, message="must be a name, folder:PATH or npz:PATH, in one line", flag_values=values
+    )
 
 
-commands.between("epsilon", 0, 1, high_allowed=True, hint=commands.PIXELS)
-commands.between("eval_epsilon", 0, 1, high_allowed=True, hint=commands.PIXELS)
-commands.between("step_size", 0, 1, high_allowed=True, hint=commands.PIXELS)
-commands.between("step_size_max", 0, 1, high_allowed=True, hint=commands.PIXELS)
-commands.between("learning_rate", 0, float("inf"))
-commands.between("momentum", 0, 1, low_allowed=True)
-commands.between("ema_momentum", 0, 1, low_allowed=True)
-commands.between("attack_momentum", 0, 1, low_allowed=True)
-commands.between("min_sigma", 0, float("inf"), hint=", in pixels; the paper: 1.0")
-commands.between("max_sigma", 0, float("inf"), hint=", in pixels; the paper: 2.5")
-commands.between("noise_fraction", 0, 1, high_allowed=True)
-commands.between("image_start_probability", 0, 1, low_allowed=True, high_allowed=True)
-commands.between("refresh_probability", 0, 1, high_allowed=True)
-commands.between("calibration_fraction", 0, 1, low_allowed=True)
-for _name in ("weight_decay", "penalty_weight", "warmup_epochs", "penalty_ramp_epochs"):
-    commands.between(_name, 0, float("inf"), low_allowed=True)
-
-
-@flags.multi_flags_validator(["min_sigma", "max_sigma"], message="--max_sigma must be at least --min_sigma")
 def _sigmas_in_order(values):
     return values["min_sigma"] <= values["max_sigma"]
 
 
-@flags.validator("drop_epochs", message="must be rising whole numbers, such as 50,75,90")
 def _epochs_rise(values):
     numbers = [int(value) if value.strip().isdecimal() else 0 for value in values]
     return all(before < after for before, after in zip([0, *numbers], numbers, strict=False))
 
 
-@flags.validator("dataset", message="must be a name, folder:PATH or npz:PATH, in one line")
 def _dataset_is_given(value):
     kind, _, path = value.partition(":")
     return value.isprintable() and value.strip() != "" and (kind not in ("folder", "npz") or path != "")
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise commands.UserError(f"expected only flags, such as --dataset=digits; received {' '.join(argv[1:])!r}")
-    commands.check_backend()
-    settings = _settings()
-    run_dir = pathlib.Path(FLAGS.run_dir or _default_run_dir())
-    try:
-        _train(settings, run_dir)
-    except KeyboardInterrupt:
-        sys.stdout.flush()
-        print(
-            "\ntrain.py: stopped; the same command goes on after the last completed epoch",
-            file=sys.stderr,
-        )
-        sys.exit(130)
-
-
-def _train(settings, run_dir):
+def _run(call: commands.Call) -> None:
+    flags = call.flags
+    settings = _settings(flags)
+    run_dir = pathlib.Path(flags.run_dir or _default_run_dir(flags))
     with commands.quiet_start():
         import keras
         import tensorflow as tf
@@ -323,17 +376,17 @@ def _train(settings, run_dir):
     run = runs.RunDirectory(run_dir)
 
     # Everything that can fail for the user's reasons comes before the run directory is touched.
-    with commands.user_errors():
-        run.check(_as_text(settings), overwrite=FLAGS.overwrite)
+    with call.user_errors():
+        run.check(_as_text(settings), overwrite=flags.overwrite)
         data = datasets.load(
             settings["dataset"],
-            data_dir=FLAGS.data_dir,
+            data_dir=flags.data_dir,
             batch_size=settings["batch_size"],
             augmentation=settings["augmentation"],
             crop_padding=settings["crop_padding"],
             seed=seeds["data"],
             image_size=settings["image_size"],
-            download=FLAGS.download,
+            download=flags.download,
             calibration_fraction=settings["calibration_fraction"],
         )
         if settings["network"] is None:
@@ -369,12 +422,12 @@ def _train(settings, run_dir):
         model.compile(optimizer=_optimizer(settings, rate), metrics=["accuracy"])
         model.build((None, *data.image_shape))
         model.optimizer.build(model.trainable_variables)
-        extra_flags = {"data_dir": FLAGS.data_dir} if FLAGS.data_dir else {}
-        run.claim(_as_text(settings), overwrite=FLAGS.overwrite, extra_flags=extra_flags, fingerprint=data.fingerprint)
+        extra_flags = {"data_dir": flags.data_dir} if flags.data_dir else {}
+        run.claim(_as_text(settings), overwrite=flags.overwrite, extra_flags=extra_flags, fingerprint=data.fingerprint)
 
     progress = run.restore(model)
     for note in progress.notes:
-        print(f"train.py: {note}", file=sys.stderr)
+        call.note(note)
     if progress.epoch:
         print(f"Going on after epoch {progress.epoch} of {settings['epochs']}.")
     try:
@@ -389,9 +442,7 @@ def _train(settings, run_dir):
             verbose=1 if sys.stdout.isatty() else 2,
         )
     except runs.NonFiniteLossError as error:
-        sys.stdout.flush()
-        print(f"train.py: error: {error}", file=sys.stderr)
-        sys.exit(1)
+        raise commands.UserError(error, code=1) from error
     run.save_network(network)
 
     table = evaluation.evaluate(
@@ -499,17 +550,17 @@ def _batches_from(data, step):
     return batches.skip(skipped) if skipped else batches
 
 
-def _settings():
+def _settings(flags):
     """All flags that decide what the run computes, with those left open set to the data set's."""
-    dataset = FLAGS.dataset
+    dataset = flags.dataset
     defaults = _OWN_DATA if dataset.startswith(("folder:", "npz:")) else _BY_DATASET.get(dataset, {})
-    defaults = {**_PAPER, "steps_per_epoch": 0, **defaults, **_BY_NETWORK.get((FLAGS.network or "").lower(), {})}
+    defaults = {**_PAPER, "steps_per_epoch": 0, **defaults, **_BY_NETWORK.get((flags.network or "").lower(), {})}
     settings = {}
-    for name in _OURS:
+    for name in sorted(flags):
         if name not in _NOT_SETTINGS:
-            settings[name] = defaults.get(name) if FLAGS[name].value is None else FLAGS[name].value
+            settings[name] = defaults.get(name) if flags[name].value is None else flags[name].value
     if settings["step_schedule"] != defaults["step_schedule"]:  # the data set's steps are for its own schedule
-        settings["step_size"], settings["step_size_max"] = FLAGS.step_size, FLAGS.step_size_max
+        settings["step_size"], settings["step_size_max"] = flags.step_size, flags.step_size_max
     if settings["step_size"] is None and settings["step_schedule"] != "loguniform":
         settings["step_size"] = settings["epsilon"] / settings["num_steps"]
     _check_step_sizes(settings)
@@ -548,10 +599,10 @@ def _as_text(settings):
     return texts
 
 
-def _default_run_dir():
-    kind, _, path = FLAGS.dataset.partition(":")
+def _default_run_dir(flags):
+    kind, _, path = flags.dataset.partition(":")
     name = f"{kind}-{pathlib.Path(path).stem}" if path else kind
-    return f"runs/{name}-{FLAGS.method}"
+    return f"runs/{name}-{flags.method}"
 
 
 def _seeds(seed):
@@ -566,3 +617,13 @@ def _seeds(seed):
             strict=True,
         )
     )
+
+
+COMMAND = commands.Command(
+    doc=__doc__ or "",
+    define=_define,
+    run=_run,
+    example="--dataset=digits",
+    when_stopped="the same command goes on after the last completed epoch",
+)
+main = COMMAND.main

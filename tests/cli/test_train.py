@@ -201,24 +201,6 @@ def test_a_short_epoch_is_entered_in_its_middle(start_train, train, images_npz, 
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("flag", ["--help", "--helpfull"])
-def test_help_is_fast_and_loads_no_tensorflow(flag, tmp_path):
-    # An importable trap in TensorFlow's and Keras' place ends the process if it is touched.
-    for name in ("tensorflow", "keras"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('loaded')")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    begin = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), flag], capture_output=True, text=True, env=environment, check=True
-    )
-
-    assert time.monotonic() - begin < 1
-    assert "python train.py --dataset=digits --method=acet" in done.stdout
-    for name in ("epsilon", "run_dir", "flagfile", "penalty_weight"):
-        assert f"--{name}" in done.stdout
-    assert list(tmp_path.glob("runs")) == []
-
-
 # Training settings and attack of the paper (its supplement, and the authors' code), common to the four sets.
 PUBLISHED = {
     "calibration_fraction": "0.0",

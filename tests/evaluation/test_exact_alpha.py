@@ -100,7 +100,7 @@ def test_the_command_line(evaluate, images_npz, tmp_path):
     smooth = keras.Sequential([keras.Input((12, 12, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "tanh")])
     smooth.save(tmp_path / "smooth.keras")
     arguments = [f"--dataset=npz:{images_npz}", "--alpha=exact", "--num_noise=4", "--num_trials=5", "--num_bounded=0"]
-    arguments += ["--num_bootstrap=20", "--adversarial_samples=0", "--larger_epsilon=0", "--report_dir=report"]
+    arguments += ["--num_bootstrap=20", "--num_adversarial=0", "--larger_epsilon=0", "--report_dir=report"]
     failed = evaluate(["--model=smooth.keras", *arguments], tmp_path)
     assert failed.code == 2 and failed.stderr.count("\n") == 1
     assert "cannot be had" in failed.stderr and "Dense with activation tanh" in failed.stderr

@@ -1,0 +1,111 @@
+"""The flags that say what a classifier is measured on, for all commands that measure."""
+
+import pathlib
+from typing import Any
+
+from absl import flags as absl_flags
+
+from keras_acet.cli.commands import UserError, split
+
+
+def define(values: absl_flags.FlagValues) -> None:
+    """Defines the flags that say what a classifier is measured on; `load_data` reads them."""
+    absl_flags.DEFINE_string(
+        "dataset",
+        None,
+        "What to measure on, as for train.py (default: the data set of the runs).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_string(
+        "data_dir",
+        None,
+        "Where TensorFlow Datasets keeps its data (default: as in training).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_integer(
+        "image_size",
+        None,
+        "Height and width that the images of folder:PATH are scaled to (default: as in training).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_multi_string(
+        "ood",
+        [],
+        "More out-distribution sets: names as for --dataset, cifar10_gray, lsun_classroom, photos, folder:PATH, "
+        "npz:PATH.",
+        flag_values=values,
+    )
+
+
+def check_is_run(path: str) -> None:
+    """Raises `UserError` unless `path` is a run directory."""
+    if not (pathlib.Path(path) / "flags.flags").is_file():
+        raise UserError(
+            f"--run_dir={path} must name a run directory of train.py, which holds flags.flags; for other models "
+            "there is --model"
+        )
+
+
+def data_settings(classifier: Any) -> dict[str, str]:
+    """The flags of a classifier's run, also those that do not make the run, such as where the data lie; its name."""
+    from keras_acet.training import runs
+
+    extra = runs.RunDirectory(classifier.path).extra_flags()
+    return {"name": classifier.name, **extra, **classifier.flags}
+
+
+def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, resize: bool = False) -> Any:
+    """Loads the data that the flags name, or that the runs were trained on.
+
+    Args:
+        values: The flags of the command.
+        settings: List of `data_settings`, one per run.
+        resize: Whether the images of --ood are made to fit.
+    """
+    from keras_acet import datasets
+
+    first = settings[0] if settings else {}
+    for other in settings[1:]:
+        for flag in ("dataset", "image_size"):
+            if other.get(flag) != first.get(flag):
+                raise ValueError(
+                    f"the runs must be for the same data: {first['name']} has --{flag}={first.get(flag)}, "
+                    f"{other['name']} --{flag}={other.get(flag)}; evaluate them one by one"
+                )
+    size = values.image_size or (int(first["image_size"]) if "image_size" in first else None)
+    data_dir = values.data_dir or first.get("data_dir")
+    data = datasets.load(
+        values.dataset or first["dataset"],
+        data_dir=data_dir,
+        batch_size=1,
+        image_size=size,
+        download=False,
+        # What any of the runs kept out of training, none of them may be calibrated on otherwise.
+        calibration_fraction=min((float(run.get("calibration_fraction", 0)) for run in settings), default=0.0),
+    )
+    if values.ood:
+        sets = datasets.ood_sets(split(values.ood), data.image_shape, data_dir=data_dir, resize=resize)
+        data.ood = data.ood.joined(sets)
+    return data
+
+
+def protocol(
+    values: absl_flags.FlagValues, settings: list[dict[str, str]], *, quick: bool = False, **numbers: Any
+) -> Any:
+    """The `evaluation.Protocol` of the flags: at the radius of the runs' own tables, unless one is given.
+
+    Args:
+        values: The flags of the command.
+        settings: List of `data_settings`, one per run.
+        quick: Whether numbers that are not given are those of a first look.
+        **numbers: Of the protocol; None stands for the default.
+    """
+    from keras_acet import evaluation
+
+    radii = sorted({float(run["eval_epsilon"]) for run in settings if "eval_epsilon" in run})
+    if len(radii) > 1 and numbers["epsilon"] is None:
+        raise ValueError(f"the runs have different --eval_epsilon, {radii}; say with --epsilon at which to attack them")
+    chosen = evaluation.Protocol(epsilon=radii[0] if radii else 0.3, seed=values.seed)
+    if quick:
+        chosen = chosen.quick()
+    return chosen.replace(**{name: value for name, value in numbers.items() if value is not None})

@@ -1,0 +1,97 @@
+"""What all command lines have in common: help, errors in one line, flags of their own, names that have changed."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers.places import ROOT
+
+from keras_acet.cli import commands, evaluate, export, main, train
+
+DATA_FLAGS = ("dataset", "data_dir", "image_size", "ood")
+# Program, its command line, flags that its help must list.
+PROGRAMS = [
+    ("train.py", ["train.py"], ("dataset", "epsilon", "run_dir", "flagfile", "penalty_weight")),
+    ("evaluate.py", ["evaluate.py"], ("run_dir", "model", "num_adversarial", "flagfile", *DATA_FLAGS)),
+    ("export", ["-m", "export"], ("run_dir", "formats", "flagfile", *DATA_FLAGS)),
+    ("keras-acet evaluate", ["-m", "keras_acet.cli.main", "evaluate"], ("run_dir", *DATA_FLAGS)),
+]
+
+
+@pytest.mark.parametrize(("name", "program", "names"), PROGRAMS, ids=[name for name, *_ in PROGRAMS])
+def test_help_is_fast_lists_all_flags_and_loads_no_tensorflow(name, program, names, tmp_path):
+    # An importable trap in TensorFlow's and Keras' place ends the process if it is touched.
+    for module in ("tensorflow", "keras"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('loaded')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True, env=environment, check=True
+    )
+
+    assert time.monotonic() - begin < 1
+    assert f"Flags of {name}:" in done.stdout
+    for flag in names:
+        assert f"\n--{flag}: " in done.stdout
+    assert done.stderr == ""
+
+
+def test_several_commands_in_one_process(capsys):
+    """Each has flags of its own, and every call begins with the defaults."""
+    assert train.main(["train.py", "--epsilon=8"]) == 2
+    assert capsys.readouterr().err.startswith("train.py: error: flag --epsilon=8")
+    assert evaluate.main(["evaluate.py", "--epsilon=8"]) == 2
+    assert capsys.readouterr().err.startswith("evaluate.py: error: flag --epsilon=8")
+    assert export.main(["export/__main__.py"]) == 2
+    assert capsys.readouterr().err == "export: error: name one of --run_dir=RUN and --model=PATH.keras\n"
+    assert train.main(["train.py", "--only_check_args"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_console_script(capsys):
+    assert main.main(["/usr/bin/keras-acet", "train", "--epsilon=8"]) == 2
+    assert capsys.readouterr().err.startswith("keras-acet train: error: flag --epsilon=8")
+    assert main.main(["/usr/bin/keras-acet", "--help"]) == 0
+    assert "keras-acet train " in capsys.readouterr().out
+    assert main.main(["/usr/bin/keras-acet", "trian"]) == 2
+    assert capsys.readouterr().err == (
+        "keras-acet: error: the first word must be one of train, evaluate, export; received 'trian'\n"
+    )
+    assert main.main(["/usr/bin/keras-acet"]) == 2
+    assert capsys.readouterr().err.endswith("export; there is none\n")
+
+
+def test_old_name_of_a_flag_still_works_and_says_so(capsys):
+    assert evaluate.main(["evaluate.py", "--adversarial_samples=3", "--only_check_args"]) == 0
+    assert capsys.readouterr().err == (
+        "evaluate.py: --adversarial_samples is now called --num_adversarial; the old name goes with the next version\n"
+    )
+    assert evaluate.main(["evaluate.py", "--adversarial_samples=-3", "--only_check_args"]) == 2
+    assert "-3" in capsys.readouterr().err
+    assert evaluate.main(["evaluate.py", "--help"]) == 0
+    assert "adversarial_samples" not in capsys.readouterr().out
+
+
+def test_arguments_become_flags():
+    names = ["resize", "run_dir", "overwrite", "download", "noise"]
+    cases = {
+        "Give `resize=True`.": "Give --resize.",
+        "`run_dir` must name a directory": "--run_dir must name a directory",
+        "give `overwrite=True` or another `run_dir`": "give --overwrite or another --run_dir",
+        "`download=False`": "--nodownload",
+        "`noise='uniform'`": "--noise=uniform",
+        "`epsilon` must be positive": "`epsilon` must be positive",  # the command has no such flag
+        "`train.py`": "`train.py`",
+    }
+    assert {text: commands.as_flags(text, names) for text in cases} == cases
+
+
+def test_stopped_by_ctrl_c(monkeypatch, capsys):
+    def stop(call):
+        raise KeyboardInterrupt
+
+    command = commands.Command("Doc.", lambda values: None, stop, "--a=b", "the same command goes on")
+    assert command.main(["train.py"]) == 130
+    assert capsys.readouterr().err == "\ntrain.py: stopped; the same command goes on\n"
