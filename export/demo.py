@@ -4,7 +4,6 @@
 without special headers, such as `python -m http.server --directory DIRECTORY`. No request leaves the page.
 """
 
-import hashlib
 import json
 import os
 import pathlib
@@ -13,6 +12,8 @@ import subprocess
 import tempfile
 
 import numpy as np
+
+from keras_acet.files import sha256_of_file
 
 _SOURCES = pathlib.Path(__file__).with_name("demo")
 _PAGE = ("index.html", "style.css", "app.js")
@@ -94,7 +95,7 @@ def fetch_runtime():
     Raises:
         ImportError: If npm is not there, or fails, without a network say.
     """
-    locked = hashlib.sha256((_SOURCES / "package-lock.json").read_bytes()).hexdigest()[:16]
+    locked = sha256_of_file(_SOURCES / "package-lock.json")[:16]
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "keras_acet"
     folder = cache / f"onnxruntime-web-{locked}"
     if all((folder / name).is_file() for name in _RUNTIME):

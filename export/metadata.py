@@ -24,9 +24,9 @@ Schema, version 1. Confidences and shares are in [0, 1], radii in pixel units.
 * "artifacts": file -> SHA-256. Only in the file beside the artifacts: none of them can hold its own digest.
 """
 
-import hashlib
 import time
 
+from keras_acet.files import sha256_of_file
 from keras_acet.serving import BOX_TOLERANCE
 from keras_acet.version import installed_versions
 
@@ -97,11 +97,8 @@ def measured(measurements, model, calibrated, *, threshold):
 
 def digests(directory):
     """SHA-256 of every file in a directory, by its path in there."""
-    found = {}
-    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
-        with path.open("rb") as stream:
-            found[path.relative_to(directory).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return found
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): sha256_of_file(path) for path in paths}
 
 
 def _notes(measurements, calibrated, numbers):

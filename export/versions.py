@@ -1,13 +1,12 @@
 """Numbered versions of an exported model that appear whole or not at all."""
 
 import contextlib
-import fcntl
 import os
 import pathlib
 import shutil
 import tempfile
 
-from keras_acet.files import sync
+from keras_acet.files import Lock, sync
 
 _TEMPORARY = ".keras_acet-export-"
 
@@ -103,11 +102,10 @@ def _rename(folder, directory, version):
 
 @contextlib.contextmanager
 def _locked_folder(parent):
-    with _locked(parent):  # nobody takes a folder that is not locked yet for an abandoned one
+    with Lock(parent):  # nobody takes a folder that is not locked yet for an abandoned one
         _remove_abandoned(parent)
         folder = pathlib.Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
-        descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock = Lock(folder)
     try:
         mask = os.umask(0)
         os.umask(mask)
@@ -115,23 +113,13 @@ def _locked_folder(parent):
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # gone already if it was renamed
-        os.close(descriptor)
+        lock.release()
 
 
 def _remove_abandoned(parent):
     for folder in parent.glob(_TEMPORARY + "*"):
-        with contextlib.suppress(OSError), _locked(folder, fcntl.LOCK_NB):  # held by another process, or gone
+        with contextlib.suppress(OSError), Lock(folder, wait=False):  # held by another process, or gone
             shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def _locked(folder, more=0):
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | more)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _versions(directory):

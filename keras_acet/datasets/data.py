@@ -1,7 +1,6 @@
 """`Data`: a training and a test set with their pipelines, and `OODSets`, the sets beside them."""
 
 import functools
-import hashlib
 import textwrap
 from collections.abc import Mapping
 
@@ -10,6 +9,7 @@ import tensorflow as tf
 
 from keras_acet.datasets.checks import check_images, check_labels
 from keras_acet.datasets.embedded import photo_patches
+from keras_acet.files import sha256
 
 
 class OODSets(Mapping):
@@ -182,14 +182,10 @@ class Data:
     @functools.cached_property
     def fingerprint(self):
         """First 16 hex digits of the SHA-256 over shapes, dtypes, images and labels."""
-        digest = hashlib.sha256()
         sets = [self.train_images, self.train_labels, self.test_images, self.test_labels]
         if len(self.calibration_labels):
             sets += [self.calibration_images, self.calibration_labels]
-        for array in sets:
-            digest.update(f"{array.shape}{array.dtype.str}".encode())
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()[:16]
+        return sha256(*(part for array in sets for part in (f"{array.shape}{array.dtype.str}", array)))[:16]
 
     @functools.cached_property
     def _train_tensors(self):

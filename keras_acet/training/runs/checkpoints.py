@@ -1,13 +1,12 @@
 """The checkpoint file: all variables of a model and its optimizer, with a SHA-256 over them; no pickle."""
 
-import hashlib
 import json
 import re
 
 import keras
 import numpy as np
 
-from keras_acet.files import whole_file
+from keras_acet.files import sha256, whole_file
 
 
 def state(model):
@@ -56,11 +55,7 @@ def read_checkpoint(path, variables):
 
 
 def _digest(arrays):
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+    return sha256(*(part for array in arrays for part in (f"{array.dtype.str}{array.shape}", array)))
 
 
 def epoch_of(path):

@@ -2,14 +2,13 @@
 
 import contextlib
 import csv
-import fcntl
 import itertools
 import json
 import os
 import pathlib
 import shutil
 
-from keras_acet.files import TEMPORARY, whole_file, write_text
+from keras_acet.files import TEMPORARY, Lock, whole_file, write_text
 from keras_acet.training.runs.callbacks import AverageForValidation, Recorder, StopOnNonFiniteLoss
 from keras_acet.training.runs.checkpoints import epoch_of, read_checkpoint, state, write_checkpoint
 
@@ -56,7 +55,7 @@ class RunDirectory:
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
-        self._lock_file = None
+        self._lock: Lock | None = None
 
     @property
     def is_finished(self):
@@ -104,9 +103,8 @@ class RunDirectory:
                 raise RunDirectoryError(f"{self.path} is a file; --run_dir must name a directory.")
             if not os.access(self.path, os.W_OK | os.X_OK):
                 raise RunDirectoryError(f"{self.path} is not writable; name another --run_dir.")
-            if self._lock_file is None and (self.path / _LOCK).exists():
-                with (self.path / _LOCK).open() as file:
-                    self._lock(file)
+            if self._lock is None and (self.path / _LOCK).exists():
+                self._take_lock().release()
             if not (self.path / _FLAGS).exists():
                 if any(not _is_hidden(entry.name) for entry in self.path.iterdir()):
                     raise RunDirectoryError(
@@ -130,13 +128,8 @@ class RunDirectory:
         with _readable_errors(self.path):
             self.check(flags, overwrite=overwrite, complete=True)
             self.path.mkdir(parents=True, exist_ok=True)
-            lock_file = (self.path / _LOCK).open("a")
-            try:
-                self._lock(lock_file)
-            except RunDirectoryError:
-                lock_file.close()
-                raise
-            self._lock_file = lock_file
+            (self.path / _LOCK).touch()
+            self._lock = self._take_lock()
             self.check(flags, overwrite=overwrite, complete=True)  # again: another process may have been here meanwhile
             has_other_data = fingerprint is not None and self._fingerprint() not in (None, fingerprint)
             if has_other_data and not overwrite:
@@ -162,9 +155,9 @@ class RunDirectory:
 
     def release(self):
         """Lets other processes have the directory; the end of the process does so too."""
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def restore(self, model):
         """Sets all variables of a built and compiled model to the last whole checkpoint.
@@ -241,9 +234,9 @@ class RunDirectory:
         paths = (self.path / "checkpoints").glob("epoch-*.npz")
         return sorted((path for path in paths if epoch_of(path) is not None), key=epoch_of)
 
-    def _lock(self, file):
+    def _take_lock(self):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return Lock(self.path / _LOCK, wait=False)
         except BlockingIOError:
             raise RunDirectoryError(
                 f"another process is training in {self.path}; wait for it or name another --run_dir."
