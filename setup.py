@@ -16,8 +16,11 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     # find_packages() bare would install tests as a top-level package
-    packages=[*find_packages(include=["keras_acet", "keras_acet.*"]), "keras_acet.export", "keras_acet.export.clients"],
-    package_dir={"keras_acet.export": "export", "keras_acet.export.clients": "export/clients"},
+    packages=[
+        *find_packages(include=["keras_acet", "keras_acet.*"]),
+        *("keras_acet." + name for name in find_packages(include=["export", "export.*"])),
+    ],
+    package_dir={"keras_acet.export": "export"},
     package_data={
         "keras_acet": ["py.typed"],
         "keras_acet.report": ["templates/*"],

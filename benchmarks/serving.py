@@ -31,16 +31,17 @@ def variants_of(network, folder):
     import tensorflow as tf
     import tf2onnx
 
-    from keras_acet.export import onnx_file, savedmodel
+    from keras_acet.export import onnx_graph
+    from keras_acet.export.artifacts import savedmodel
     from keras_acet.serving import ServingModel
 
     shape, num_classes = network.inputs[0].shape[1:], network.outputs[0].shape[-1]
     model = ServingModel(network, image_shape=shape, num_classes=num_classes, temperature=1.1, threshold=0.9)
     signature = [tf.TensorSpec((None, *shape), tf.float32, name="images")]
     plain, _ = tf2onnx.convert.from_function(
-        tf.function(lambda images: {"logits": network(images, training=False)}), signature, opset=onnx_file.OPSET
+        tf.function(lambda images: {"logits": network(images, training=False)}), signature, opset=onnx_graph.OPSET
     )
-    bare = onnx_file.convert_network(network, shape)
+    bare = onnx_graph.convert_network(network, shape)
     (folder / "metadata.json").write_text("{}")
     savedmodel.write_savedmodel(
         model, folder / "saved", metadata={"data": {"class_names": ["class"]}}, metadata_path=folder / "metadata.json"
@@ -49,7 +50,7 @@ def variants_of(network, folder):
     options.intra_op_num_threads = FLAGS.num_threads
     options.log_severity_level = 3
     found = {}
-    for name, proto in (("tf2onnx", plain), ("bare", bare), ("served", onnx_file.wrap(bare, model))):
+    for name, proto in (("tf2onnx", plain), ("bare", bare), ("served", onnx_graph.wrap(bare, model))):
         onnx.checker.check_model(proto)
         session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         found[name] = lambda images, session=session: session.run(None, {"images": images})

@@ -15,6 +15,8 @@ import numpy as np
 
 from keras_acet.files import sha256_of_file
 
+from .clients.images import takes_files
+
 _SOURCES = pathlib.Path(__file__).with_name("demo")
 _PAGE = ("index.html", "style.css", "app.js")
 _PACKAGE = ("package.json", "package-lock.json")
@@ -54,7 +56,7 @@ def write_demo(version_directory, directory, *, images=None, labels=None):
             raise ValueError(f"The demo page needs {path.name} in {version_directory}. Export with --formats=onnx.")
     about = json.loads(metadata.read_text(encoding="utf-8"))
     shape = tuple(about["input"]["shape"])
-    if len(shape) != 3 or shape[2] not in (1, 3):
+    if not takes_files(shape):
         raise ValueError(
             f"The demo page shows images (H, W, C) of 1 or 3 channels. Received: data of shape {shape}. "
             "Leave the page out."

@@ -7,17 +7,21 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from keras_acet._prediction import as_float
 from keras_acet.serving import OUTPUTS
 
-from .savedmodel import takes_bytes
+from .artifacts.base import Artifact, Live, Load, source_of
+from .clients.images import takes_files
 
 TOLERANCE = 1e-5
 _LOGITS_TOLERANCE = 1e-4  # relative to the largest logit in size, at least 1
 _HERE = pathlib.Path(__file__).parent
+_OTHER_THRESHOLD = 0.5
 _SECONDS = 600
 
 
@@ -25,34 +29,34 @@ class VerificationError(RuntimeError):
     """An artifact that does not load, or says something else than the live model."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
 class Case:
     """One call of an artifact and what the live model says.
 
     Attributes:
         name: What it is called in `verification.json`.
-        signature: Of the SavedModel.
+        signature: Which call it is, see `artifacts.Artifact`.
         inputs: Dict input name -> array.
         expected: Dict output name -> array.
     """
 
     name: str
     signature: str
-    inputs: dict
-    expected: dict
+    inputs: dict[str, np.ndarray]
+    expected: dict[str, np.ndarray]
 
 
-def cases(model, sets, *, resize=False):
+def cases(model: Live, sets: list[dict[str, Any]]) -> list[Case]:
     """Returns the calls that an artifact has to pass.
 
     Args:
         model: `ServingModel`, or anything with `predict`, `image_shape` and `num_classes`: the live model.
         sets: List of `Measurements.sets`: test images, noise, and the worst case are taken from it.
-        resize: Whether encoded images of another size are resized.
 
     Returns:
         List of `Case`: test images at batch sizes 0, 1, 7, 64 and up to 256; noise; all of the worst case; guard cases
-        among good images; for images also 8-bit and encoded ones, with two files that cannot be decoded.
+        among good images; for images also 8-bit and encoded ones, with two files that cannot be decoded; one with a
+        threshold of its own.
     """
     images = {found["kind"]: found["images"] for found in sets if not isinstance(found["images"], str)}
     test = as_float(images["test"][0][:256])
@@ -69,17 +73,19 @@ def cases(model, sets, *, resize=False):
         levels = np.round(test[:64] * 255).astype(np.uint8)
         expected = model.predict(levels)
         found.append(Case("8-bit images", "serving_uint8", {"images": levels}, expected))
-        if takes_bytes(model.image_shape):
+        if takes_files(model.image_shape):
             files = [_png(image) for image in levels]
             broken = [b"not an image", files[0][:-20]]
             refused = model.predict(np.full((len(broken), *model.image_shape), np.nan))
             expected = {name: np.concatenate([expected[name], refused[name]]) for name in OUTPUTS}
             encoded = {"image_bytes": np.array([*files, *broken])}
             found.append(Case("encoded images, two of them broken", "serving_bytes", encoded, expected))
+    one = next(case for case in found if len(case.expected["label"]))  # of test images, which are all usable
+    found.append(_with_threshold(one, _OTHER_THRESHOLD))
     return found
 
 
-def guard_cases(images):
+def guard_cases(images: np.ndarray) -> np.ndarray:
     """Returns images of which every second one is as given; the others have something outside the box, or not finite.
 
     Args:
@@ -103,34 +109,68 @@ def guard_cases(images):
     return np.stack([good, bad.reshape(good.shape)], axis=1).reshape(32, *good.shape[1:])
 
 
-def with_threshold(found, model, threshold):
-    """Returns a case that names its own threshold, made of the first case of 64 or fewer images."""
-    base = next(case for case in found if case.name.endswith(("batch of 7", "batch of 1")))
-    expected = dict(base.expected)
-    usable = np.isfinite(base.inputs["images"]).reshape(len(base.inputs["images"]), -1).all(axis=1)
-    expected["accepted"] = usable & (expected["confidence"] >= np.float32(threshold))
-    return Case("a threshold of the request", "serving_threshold", {**base.inputs, "threshold": threshold}, expected)
+def _with_threshold(case, threshold):
+    """The same images with a threshold of the request."""
+    inputs = {**case.inputs, "threshold": np.array([threshold], np.float32)}
+    expected = {**case.expected, "accepted": case.expected["confidence"] >= np.float32(threshold)}
+    return Case("a threshold of the request", "serving_threshold", inputs, expected)
 
 
-def run_savedmodel(path, found, runtime):
-    """Runs cases in a fresh process, by "tensorflow" or "tensorflow session"; returns a list of dicts of outputs."""
-    return _run(path, found, runtime, [{"signature": case.signature} for case in found])
+def verify(
+    artifact: Artifact, folder: pathlib.Path, found: list[Case], threshold: float, tell: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Runs an artifact in fresh processes, one per runtime, on the cases whose signatures it takes.
+
+    Args:
+        artifact: `artifacts.Artifact`.
+        folder: Where it was written.
+        found: List of `cases` of what it has to agree with.
+        threshold: Of that model.
+        tell: Function of a text, told what goes on.
+
+    Returns:
+        List of entries of `verification.json`.
+
+    Raises:
+        VerificationError: If it does not load, or a case failed; the message names the first one.
+    """
+    found = [case for case in found if case.signature in artifact.signatures]
+    apart = [case for case in found if artifact.may_refuse_empty_batches and not len(case.expected["label"])]
+    needed = [case for case in found if case not in apart]
+    path, entries = folder / artifact.file, []
+    for runtime, load in artifact.runtimes.items():
+        tell(f"verifying {artifact.file} ({runtime})")
+        entry = report(runtime, artifact.file, needed, run(path, needed, runtime, load), threshold)
+        if artifact.may_refuse_empty_batches:  # in a process apart, which may break off
+            try:
+                empty = report(runtime, artifact.file, apart, run(path, apart, runtime, load), threshold)
+                entry = {**entry, "cases": {**empty["cases"], **entry["cases"]}, "empty_batch": True}
+            except VerificationError:
+                entry["empty_batch"] = False
+        entries.append(entry)
+    return entries
 
 
-def run_onnx(path, found):
-    """Runs cases in a fresh process by ONNX Runtime; returns a list of dicts of outputs."""
-    return _run(path, found, "onnxruntime", [{} for _ in found])
+def run(path: pathlib.Path, found: list[Case], runtime: str, load: Load) -> list[dict[str, np.ndarray]]:
+    """Runs cases in a fresh process; returns the outputs of each.
 
+    Args:
+        path: The file to load.
+        found: List of `Case`.
+        runtime: What the runtime is called, for messages.
+        load: See `artifacts.Artifact`.
 
-def _run(path, found, runtime, calls):
+    Raises:
+        VerificationError: If the process fails, or takes more than ten minutes.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
+        calls = [{"signature": c.signature, "inputs": {n: f"{i}/{n}" for n in c.inputs}} for i, c in enumerate(found)]
         inputs = {f"{i}/{name}": array for i, case in enumerate(found) for name, array in case.inputs.items()}
-        np.savez(folder / "inputs.npz", **inputs)
-        for i, (call, case) in enumerate(zip(calls, found, strict=True)):
-            call |= {"case": i, "inputs": {name: f"{i}/{name}" for name in case.inputs}}
+        np.savez(folder / "inputs.npz", **inputs)  # type: ignore[arg-type]
         request = {
-            "runtime": runtime,
+            "source": source_of(load),
+            "function": load.__name__,
             "path": str(path),
             "inputs": str(folder / "inputs.npz"),
             "outputs": str(folder / "outputs.npz"),
@@ -147,14 +187,15 @@ def _run(path, found, runtime, calls):
         if result.returncode:
             last = (result.stderr.strip().splitlines() or ["no message"])[-1].removesuffix(".")
             raise VerificationError(f"{path.name} does not run in a fresh process ({runtime}): {last}")
+        outputs: list[dict[str, np.ndarray]] = [{} for _ in found]
         with np.load(folder / "outputs.npz", allow_pickle=False) as archive:
-            return [
-                {name.partition("/")[2]: archive[name] for name in archive.files if name.partition("/")[0] == str(i)}
-                for i in range(len(found))
-            ]
+            for key in archive.files:
+                i, _, name = key.partition("/")
+                outputs[int(i)][name] = archive[key]
+        return outputs
 
 
-def compare(case, outputs, threshold):
+def compare(case: Case, outputs: dict[str, np.ndarray], threshold: float | np.ndarray) -> dict[str, Any]:
     """Compares the outputs of an artifact with those of the live model.
 
     Labels and decisions have to be equal, save where the live model is itself undecided: where another class is within
@@ -174,7 +215,7 @@ def compare(case, outputs, threshold):
             failures.append(f"{name} is {got} instead of {wanted}")
     if failures:
         return {"images": len(expected["label"]), "failures": failures}
-    result = {"images": len(expected["label"])}
+    result: dict[str, Any] = {"images": len(expected["label"])}
     for name in ("probabilities", "confidence", "logits"):
         difference = np.abs(outputs[name].astype(np.float64) - expected[name])
         result[name] = float(difference.max(initial=0.0))
@@ -194,18 +235,20 @@ def compare(case, outputs, threshold):
     return {**result, "failures": failures}
 
 
-def report(runtime, path, found, outputs, threshold):
+def report(
+    runtime: str, file: str, found: list[Case], outputs: list[dict[str, np.ndarray]], threshold: float
+) -> dict[str, Any]:
     """Compares all cases and returns the entry of `verification.json`.
 
     Raises:
         VerificationError: If a case failed; the message names the first one.
     """
-    entry = {"runtime": runtime, "file": path, "cases": {}}
+    entry: dict[str, Any] = {"runtime": runtime, "file": file, "cases": {}}
     for case, got in zip(found, outputs, strict=True):
         result = compare(case, got, case.inputs.get("threshold", threshold))
         if result["failures"]:
             raise VerificationError(
-                f"{path} ({runtime}) differs from the live model on {case.name}: {result['failures'][0]}"
+                f"{file} ({runtime}) differs from the live model on {case.name}: {result['failures'][0]}"
             )
         del result["failures"]
         entry["cases"][case.name] = result

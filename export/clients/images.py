@@ -1,13 +1,20 @@
 """Image files as the arrays that a model takes, for the clients that decode on their side."""
 
 import io
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .errors import UserError
 
 
-def decode(content, about):
+def takes_files(image_shape: Sequence[int]) -> bool:
+    """Whether PNG and JPEG files can be decoded to images of this shape: (height, width, 1 or 3 channels)."""
+    return len(image_shape) == 3 and image_shape[-1] in (1, 3)
+
+
+def decode(content: bytes, about: dict[str, Any]) -> np.ndarray:
     """Decodes one PNG or JPEG file as the signature `serving_bytes` does.
 
     Args:
@@ -24,11 +31,12 @@ def decode(content, about):
     from PIL import Image
 
     shape = tuple(about["input"]["shape"])
-    if len(shape) != 3 or shape[-1] not in (1, 3):
+    if not takes_files(shape):
         raise UserError(f"{about['name']} takes arrays of shape {shape}, not image files")
     try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-            image.load()
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as file:
+            file.load()
+            image: Image.Image = file
             if image.mode.startswith("I"):  # 16 bits per pixel, of which the server, too, takes the upper 8
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             image = image.convert("L" if shape[-1] == 1 else "RGB")

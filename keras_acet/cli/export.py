@@ -3,7 +3,7 @@
 Examples:
 
   python -m export --run_dir=runs/mnist-acet
-  python -m export --run_dir=runs/mnist-acet --quantize=int8 --threshold=99 --demo
+  python -m export --run_dir=runs/mnist-acet --formats=savedmodel,onnx,int8 --threshold=99 --demo
   python -m export --model=mine.keras --dataset=folder:photos --name=photos --export_dir=models
 
 The version appears in EXPORT_DIR/NAME/NUMBER when everything in it has been loaded by fresh processes and says what the
@@ -32,7 +32,10 @@ def _define(values: absl_flags.FlagValues) -> None:
     )
     data_flags.define(values)
     absl_flags.DEFINE_list(
-        "formats", ["savedmodel", "onnx"], "What to write: savedmodel, onnx, or both.", flag_values=values
+        "formats",
+        ["savedmodel", "onnx"],
+        "What to write, one or several: savedmodel, onnx, int8 (a quantised ONNX file, calibrated on its own).",
+        flag_values=values,
     )
     absl_flags.DEFINE_string(
         "export_dir",
@@ -54,7 +57,7 @@ def _define(values: absl_flags.FlagValues) -> None:
         flag_values=values,
     )
     absl_flags.DEFINE_enum(
-        "quantize", None, ["int8"], "A quantised ONNX file beside the other one, calibrated anew.", flag_values=values
+        "quantize", None, ["int8"], "Older spelling of int8 as one more of --formats.", flag_values=values
     )
     absl_flags.DEFINE_boolean(
         "resize", False, "Resize PNG and JPEG images of another size instead of refusing them.", flag_values=values
@@ -148,10 +151,9 @@ def _run(call: commands.Call) -> None:
                 data,
                 directory,
                 name=name,
-                formats=flags.formats,
+                formats=[*flags.formats, *([flags.quantize] if flags.quantize else [])],
                 version=flags.version,
                 threshold=threshold,
-                quantize=flags.quantize,
                 resize=flags.resize,
                 protocol=protocol,
                 store=evaluation.Store(pathlib.Path(reports) / "scores" if reports else None),
@@ -177,13 +179,14 @@ def _check_installed() -> None:
 
 def _check_demo(flags: absl_flags.FlagValues, data: Any, directory: pathlib.Path, name: str) -> None:
     from keras_acet.export import demo
+    from keras_acet.export.clients.images import takes_files
 
     if name == "demo":
         raise commands.UserError("--demo writes to EXPORT_DIR/demo; give the model another --name")
     demo.check_directory(directory / "demo")
     if "onnx" not in flags.formats:
         raise commands.UserError("--demo needs the ONNX file; add onnx to --formats")
-    if len(data.image_shape) != 3 or data.image_shape[-1] not in (1, 3):
+    if not takes_files(data.image_shape):
         raise commands.UserError(f"--demo is for images; those of {data.name} have shape {data.image_shape}")
     demo.fetch_runtime()  # npm, or what it needs, may be missing
 
@@ -191,7 +194,7 @@ def _check_demo(flags: absl_flags.FlagValues, data: Any, directory: pathlib.Path
 def _tell(version: pathlib.Path) -> None:
     import json
 
-    from keras_acet.export import savedmodel
+    from keras_acet.export.clients.images import takes_files
 
     metadata = json.loads((version / "metadata.json").read_text(encoding="utf-8"))
     rows = metadata["confidence"]
@@ -209,7 +212,7 @@ def _tell(version: pathlib.Path) -> None:
             f"Serve the SavedModel:  docker run -p 8500:8500 -p 8501:8501 -v {volume} -e MODEL_NAME={name} "
             "tensorflow/serving:2.21.0"
         )
-        if savedmodel.takes_bytes(metadata["input"]["shape"]):
+        if takes_files(metadata["input"]["shape"]):
             print(f"Ask it:                {clients} rest --model {name} --metadata {about} IMAGE.png")
     if (version / "model.onnx").exists() and len(metadata["input"]["shape"]) == 3:
         print(f"Ask the ONNX file:     {clients} onnx --model {shlex.quote(str(version / 'model.onnx'))} IMAGE.png")

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from keras_acet.export import fresh, verification
+from keras_acet.export import verification
+from keras_acet.export.artifacts import savedmodel
 
 
 class Twice(tf.Module):
@@ -40,9 +41,7 @@ def saved(tmp_path_factory):
 
 
 def in_session(path, signature, **inputs):
-    call = {"signature": signature, "inputs": {name: name for name in inputs}}
-    (outputs,) = fresh.with_session(str(path), [call], inputs)
-    return outputs
+    return savedmodel.load_graph(str(path / "saved_model.pb"))(signature, inputs)
 
 
 def test_the_same_numbers_as_python(saved):
@@ -78,7 +77,7 @@ def test_a_module_that_holds_a_keras_model_fails_as_in_a_server(tmp_path):
     tf.saved_model.load(str(path)).signatures["serving_default"](x=tf.zeros((1, 2)))  # Python sees nothing wrong
     case = verification.Case("one row", "serving_default", {"x": np.zeros((1, 2), np.float32)}, {})
     with pytest.raises(verification.VerificationError, match=r"\(tensorflow session\): .*Could not find variable"):
-        verification.run_savedmodel(path, [case], "tensorflow session")
+        verification.run(path / "saved_model.pb", [case], "tensorflow session", savedmodel.load_graph)
 
 
 def _without_variables(path):

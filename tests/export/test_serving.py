@@ -28,10 +28,11 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2, prediction_
 from tensorflow_serving.config import model_server_config_pb2
 
 import keras_acet.export
-from keras_acet.export import onnx_file, savedmodel
+from keras_acet.export import onnx_graph
+from keras_acet.export.artifacts import savedmodel
+from keras_acet.export.artifacts.warmup import write_warmup_requests
 from keras_acet.export.clients import __main__ as clients
 from keras_acet.export.clients import images
-from keras_acet.export.warmup import write_warmup_requests
 from keras_acet.serving import ServingModel
 
 PACKAGE = pathlib.Path(keras_acet.export.__file__).parent
@@ -69,7 +70,7 @@ def directory(tmp_path_factory, model):
         [onnx.numpy_helper.from_array(WEIGHTS, "weights")],
     )
     network = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(onnx_file.wrap(network, model, metadata=json.dumps(ABOUT)), folder / "model.onnx")
+    onnx.save(onnx_graph.wrap(network, model, metadata=json.dumps(ABOUT)), folder / "model.onnx")
     return folder
 
 

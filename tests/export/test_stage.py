@@ -17,7 +17,8 @@ from PIL import Image
 
 from keras_acet import classifiers, datasets, evaluation, networks
 from keras_acet.export import metadata as schema
-from keras_acet.export import onnx_file, savedmodel, stage, verification
+from keras_acet.export import onnx_graph, stage, verification
+from keras_acet.export.artifacts import savedmodel
 from keras_acet.serving import OUTPUTS, ServingModel
 
 K = 10
@@ -61,7 +62,7 @@ def version(tmp_path_factory, network_file, digits):
         digits,
         directory,
         name="digits",
-        quantize="int8",
+        formats=["savedmodel", "onnx", "int8"],
         protocol=PROTOCOL,
         suite=one_attack,
     )
@@ -358,7 +359,7 @@ def test_vectors_have_no_image_signatures(tmp_path):
         "serving_threshold",
         "metadata",
     }
-    onnx_file.wrap(onnx_file.convert_network(network, (2,)), model)
+    onnx_graph.wrap(onnx_graph.convert_network(network, (2,)), model)
 
 
 @keras.saving.register_keras_serializable("test_export")
@@ -371,23 +372,23 @@ class Bessel(keras.layers.Layer):
 
 def test_an_operation_that_onnx_lacks_is_named():
     network = keras.Sequential([keras.Input((4,)), Bessel(), keras.layers.Dense(2)])
-    with pytest.raises(onnx_file.UnsupportedOpError, match="Received: BesselI0, which tf2onnx cannot convert"):
-        onnx_file.convert_network(network, (4,))
+    with pytest.raises(onnx_graph.UnsupportedOpError, match="Received: BesselI0, which tf2onnx cannot convert"):
+        onnx_graph.convert_network(network, (4,))
 
 
 def test_half_precision_is_refused_in_words():
     layers = [keras.Input((2,)), keras.layers.Dense(2, dtype="mixed_bfloat16")]
-    with pytest.raises(onnx_file.UnsupportedOpError, match="must compute in float32 .* Received: layers of bfloat16."):
-        onnx_file.convert_network(keras.Sequential(layers), (2,))
+    with pytest.raises(onnx_graph.UnsupportedOpError, match="must compute in float32 .* Received: layers of bfloat16."):
+        onnx_graph.convert_network(keras.Sequential(layers), (2,))
 
 
 def test_captured_constants_are_no_inputs():
     constant = tf.constant([[1.0, 2.0]])
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
-    proto = onnx_file.convert_network(lambda x, training: network(x) + constant, (2,))
+    proto = onnx_graph.convert_network(lambda x, training: network(x) + constant, (2,))
     assert [tensor.name for tensor in proto.graph.input] == ["images"]
     model = ServingModel(network, image_shape=(2,), num_classes=2)
-    predictor = onnx_file.Predictor(onnx_file.wrap(proto, model), model)
+    predictor = onnx_graph.Predictor(onnx_graph.wrap(proto, model), model)
     np.testing.assert_allclose(predictor.predict([[0.5, 0.5]])["logits"], network(np.full((1, 2), 0.5)) + constant)
 
 
@@ -407,7 +408,7 @@ def test_an_artifact_that_says_something_else_is_found(version, network_file, di
     found = [case for case in verification.cases(live, sets) if case.signature == "serving_default"]
     for wrong in (value * 1.1, -value):
         temperature.CopyFrom(onnx.numpy_helper.from_array(np.asarray(wrong, np.float32), temperature.name))
-        predictor = onnx_file.Predictor(proto, live)
+        predictor = onnx_graph.Predictor(proto, live)
         outputs = [predictor.predict(case.inputs["images"]) for case in found]
         with pytest.raises(verification.VerificationError, match=r"model.onnx \(here\) .* probabilities differ by"):
             verification.report("here", "model.onnx", found, outputs, live.threshold)
@@ -457,10 +458,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path, network_file, digits, monkeyp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"formats": ["tflite"]}, "`formats` must be some of onnx, savedmodel. Received: tflite."),
+        ({"formats": ["tflite"]}, "`formats` must be some of int8, onnx, savedmodel. Received: tflite."),
         ({"formats": []}, "Received: none."),
-        ({"quantize": "int4"}, "`quantize` must be None or 'int8'. Received: quantize='int4'."),
-        ({"quantize": "int8", "formats": ["savedmodel"]}, "`quantize` is for ONNX files."),
+        ({"formats": ["onnx", "onnx"]}, "`formats` must each have a name of their own. Received: onnx, onnx."),
         ({"threshold": "90"}, "`threshold` must be '95', '99', 'conformal' or a number. Received: threshold='90'."),
         ({"name": "a/b"}, "`name` must be usable as the name of a folder: .* Received: name='a/b'."),
         ({"name": ".hidden"}, "Received: name='.hidden'."),
@@ -519,7 +519,7 @@ def test_the_command_line_exports_a_run(start_export, run_dir, tmp_path):
         (["--model=gone.keras"], "--model needs --dataset"),
         (["--model=gone.keras", "--dataset=digits"], "gone.keras, which does not exist"),
         (["--model=probabilities.keras", "--dataset=digits"], "probabilities must give logits"),
-        (["--run_dir=RUN", "--formats=tflite"], "`formats` must be some of onnx, savedmodel. Received: tflite."),
+        (["--run_dir=RUN", "--formats=tflite"], "`formats` must be some of int8, onnx, savedmodel. Received: tflite."),
         (["--run_dir=RUN", "--threshold=0.9.1"], "--threshold=0.9.1 must be 95, 99, conformal, or a confidence"),
         (["--run_dir=RUN", "--version=0"], "version"),
         (["--run_dir=RUN", "--export_dir=file"], "cannot hold versions: "),

@@ -1,11 +1,103 @@
 """The SavedModel: signatures for TensorFlow Serving around a `serving.ServingModel`."""
 
 import json
+import pathlib
+import shlex
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from keras_acet.serving import ServingModel
 
-def write_savedmodel(model, directory, *, metadata, metadata_path, resize=False):
+from ..clients.images import takes_files
+from .base import Artifact, Run, Subject
+from .warmup import write_warmup_requests
+
+
+def load_objects(path: str) -> Run:
+    """Loads it as Python does, which makes its variables anew from objects."""
+    import pathlib
+
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    model = tf.saved_model.load(str(pathlib.Path(path).parent))
+
+    def run(signature, inputs):
+        outputs = model.signatures[signature](**{name: tf.constant(array) for name, array in inputs.items()})
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    return run
+
+
+def load_graph(path: str) -> Run:
+    """Loads the graph in a session with its own restore operation, as a C++ server does."""
+    import pathlib
+
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(pathlib.Path(path).parent)).signature_def
+
+    def run(signature, inputs):
+        found = signatures[signature]
+        arguments = {found.inputs[name].name: array for name, array in inputs.items()}
+        return session.run({name: tensor.name for name, tensor in found.outputs.items()}, arguments)
+
+    return run
+
+
+class SavedModel(Artifact):
+    """A SavedModel for TensorFlow Serving, with warm-up requests; see `write_savedmodel`."""
+
+    name = "savedmodel"
+    file = "saved_model.pb"
+    # A SavedModel may load in Python and fail in a server.
+    runtimes: ClassVar = {"tensorflow": load_objects, "tensorflow session": load_graph}
+    signatures = ("serving_default", "serving_threshold", "serving_uint8", "serving_bytes")
+
+    def write(self, folder: pathlib.Path, subject: Subject) -> None:
+        write_savedmodel(
+            subject.model,
+            folder,
+            metadata=subject.metadata,
+            metadata_path=folder / "metadata.json",
+            resize=subject.resize,
+        )
+        (folder / "assets.extra").mkdir()
+        path = folder / "assets.extra" / "tf_serving_warmup_requests"
+        write_warmup_requests(path, subject.metadata["name"], self._warmup_requests(subject.cases))
+
+    def _warmup_requests(self, cases):
+        """One for each signature; `metadata` asks for one output, so that a server that batches takes it."""
+        requests = {"metadata": ({}, ["json"])}
+        for case in cases:
+            if len(case.expected["label"]) and case.signature not in requests:
+                requests[case.signature] = ({name: array[:1] for name, array in case.inputs.items()}, None)
+        return requests
+
+    def usage(self, version: pathlib.Path, metadata: dict[str, Any], clients: str) -> dict[str, str]:
+        name = shlex.quote(metadata["name"])
+        volume = shlex.quote(f"{version.parent.resolve()}:/models/{metadata['name']}:ro")
+        commands = {
+            "Serve the SavedModel": f"docker run -p 8500:8500 -p 8501:8501 -v {volume} -e MODEL_NAME={name} "
+            "tensorflow/serving:2.21.0"
+        }
+        if takes_files(metadata["input"]["shape"]):
+            about = shlex.quote(str(version / "metadata.json"))
+            commands["Ask it"] = f"{clients} rest --model {name} --metadata {about} IMAGE.png"
+        return commands
+
+
+def write_savedmodel(
+    model: ServingModel,
+    directory: str | pathlib.Path,
+    *,
+    metadata: dict[str, Any],
+    metadata_path: str | pathlib.Path,
+    resize: bool = False,
+) -> None:
     """Writes a `serving.ServingModel` as a SavedModel.
 
     Signatures; each but the last has the outputs of `ServingModel`, for any number of images, none included:
@@ -45,7 +137,7 @@ def write_savedmodel(model, directory, *, metadata, metadata_path, resize=False)
     if len(shape) == 3:
         levels = tf.TensorSpec((None, *shape), tf.uint8, name="images")
         signatures["serving_uint8"] = tf.function(lambda images: model(_to_pixels(images)), [levels])
-    if takes_bytes(shape):
+    if takes_files(shape):
         encoded = tf.TensorSpec((None,), tf.string, name="image_bytes")
         signatures["serving_bytes"] = tf.function(
             lambda image_bytes: model(decode(image_bytes, shape, resize=resize)), [encoded]
@@ -55,12 +147,7 @@ def write_savedmodel(model, directory, *, metadata, metadata_path, resize=False)
     tf.saved_model.save(module, str(directory), signatures=signatures)
 
 
-def takes_bytes(image_shape):
-    """Whether encoded images can be decoded to this shape."""
-    return len(image_shape) == 3 and image_shape[-1] in (1, 3)
-
-
-def decode(image_bytes, image_shape, *, resize):
+def decode(image_bytes: tf.Tensor, image_shape: tuple[int, ...], *, resize: bool) -> tf.Tensor:
     """Decodes a batch of PNG or JPEG files to float32 images in [0, 1]; what cannot be decoded becomes NaN.
 
     Args:

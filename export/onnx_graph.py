@@ -1,24 +1,47 @@
-"""The ONNX file: the network as tf2onnx converts it, between a guard and a decision written in ONNX itself."""
+"""The network in ONNX as tf2onnx converts it, between a guard and a decision written in ONNX itself."""
 
 import logging
-import pathlib
-import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_acet._prediction import in_batches
-from keras_acet.serving import BOX_TOLERANCE, LARGEST_LOGITS, OUTPUTS
+from keras_acet.serving import BOX_TOLERANCE, LARGEST_LOGITS, OUTPUTS, ServingModel
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET = 18  # the highest one of tf2onnx
 _BATCH = "batch"
 _PUBLIC = ("images", "threshold", *OUTPUTS)
+# Operation, inputs, output, attributes: `serving.ServingModel` in ONNX, before and behind the network.
+_GUARD = [
+    ("Clip", ["images", "low", "high"], "images_in_box", {}),
+    ("Sub", ["images", "images_in_box"], "differences", {}),
+    ("ReduceL1", ["differences", "pixel_axes"], "excess", {"keepdims": 0}),
+    ("LessOrEqual", ["excess", "box_tolerance"], "in_box", {}),
+]
+_DECISION = [
+    ("ReduceL1", ["network_logits", "class_axis"], "size_of_logits", {"keepdims": 0}),
+    ("LessOrEqual", ["size_of_logits", "largest_logits"], "finite", {}),
+    ("And", ["in_box", "finite"], "usable", {}),
+    ("Unsqueeze", ["usable", "class_axis"], "usable_rows", {}),
+    ("Where", ["usable_rows", "network_logits", "low"], "logits", {}),
+    ("Div", ["logits", "temperature"], "scaled_logits", {}),
+    ("Softmax", ["scaled_logits"], "probabilities", {"axis": 1}),
+    ("ReduceMax", ["probabilities", "class_axis"], "confidence", {"keepdims": 0}),
+    ("ArgMax", ["logits"], "label", {"axis": 1, "keepdims": 0}),
+    ("GreaterOrEqual", ["confidence", "threshold"], "confident", {}),
+    ("And", ["usable", "confident"], "accepted", {}),
+]
 
 
 class UnsupportedOpError(ValueError):
     """A network with an operation that ONNX lacks."""
 
 
-def convert_network(network, image_shape):
+def convert_network(network: Callable, image_shape: tuple[int, ...]) -> "onnx.ModelProto":
     """Converts a network, images -> logits, by tf2onnx.
 
     Args:
@@ -130,48 +153,7 @@ def _without_unused_nodes(proto):
     return proto
 
 
-def quantize(network_proto, images):
-    """Quantises a converted network to 8-bit integers: static, QDQ, per channel, ranges from calibration images.
-
-    Args:
-        network_proto: `onnx.ModelProto` from `convert_network`.
-        images: float32 array `(n, *image_shape)` of training images.
-
-    Returns:
-        `onnx.ModelProto` with the same input and output.
-    """
-    import onnx
-    from onnxruntime import quantization
-
-    with tempfile.TemporaryDirectory() as folder:
-        source, prepared, target = (pathlib.Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "int8"))
-        onnx.save(network_proto, source)
-        quantization.quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        quantization.quantize_static(
-            prepared,
-            target,
-            _Reader(images),
-            quant_format=quantization.QuantFormat.QDQ,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            per_channel=True,
-            reduce_range=True,  # without VNNI, products of 8-bit pairs overflow 16 bits
-        )
-        return onnx.load(target)
-
-
-class _Reader:
-    """The calibration images, as ONNX Runtime asks for them."""
-
-    def __init__(self, images, batch_size=64):
-        self._batches = (images[i : i + batch_size] for i in range(0, len(images), batch_size))
-
-    def get_next(self):
-        batch = next(self._batches, None)
-        return None if batch is None else {"images": np.ascontiguousarray(batch, np.float32)}
-
-
-def wrap(network_proto, model, *, metadata=None):
+def wrap(network_proto: "onnx.ModelProto", model: ServingModel, *, metadata: str | None = None) -> "onnx.ModelProto":
     """Puts the guard before a converted network, and temperature and decision behind it.
 
     The operations are those of `serving.ServingModel`, one ONNX node each: as tf2onnx writes them they cost ONNX
@@ -207,26 +189,7 @@ def wrap(network_proto, model, *, metadata=None):
         "temperature": np.float32(model.temperature),
         "threshold": np.float32(model.threshold),
     }
-    guard = [
-        ("Clip", ["images", "low", "high"], "images_in_box", {}),
-        ("Sub", ["images", "images_in_box"], "differences", {}),
-        ("ReduceL1", ["differences", "pixel_axes"], "excess", {"keepdims": 0}),
-        ("LessOrEqual", ["excess", "box_tolerance"], "in_box", {}),
-    ]
-    decision = [
-        ("ReduceL1", ["network_logits", "class_axis"], "size_of_logits", {"keepdims": 0}),
-        ("LessOrEqual", ["size_of_logits", "largest_logits"], "finite", {}),
-        ("And", ["in_box", "finite"], "usable", {}),
-        ("Unsqueeze", ["usable", "class_axis"], "usable_rows", {}),
-        ("Where", ["usable_rows", "network_logits", "low"], "logits", {}),
-        ("Div", ["logits", "temperature"], "scaled_logits", {}),
-        ("Softmax", ["scaled_logits"], "probabilities", {"axis": 1}),
-        ("ReduceMax", ["probabilities", "class_axis"], "confidence", {"keepdims": 0}),
-        ("ArgMax", ["logits"], "label", {"axis": 1, "keepdims": 0}),
-        ("GreaterOrEqual", ["confidence", "threshold"], "confident", {}),
-        ("And", ["usable", "confident"], "accepted", {}),
-    ]
-    first, last = ([_node(*description) for description in nodes] for nodes in (guard, decision))
+    first, last = ([_node(*description) for description in nodes] for nodes in (_GUARD, _DECISION))
     nodes = [*first, *graph.node, *last]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -251,7 +214,7 @@ def wrap(network_proto, model, *, metadata=None):
     return proto
 
 
-def set_metadata(proto, text):
+def set_metadata(proto: "onnx.ModelProto", text: str) -> None:
     """Sets `metadata_props["metadata"]`, and nothing else there."""
     import onnx
 
@@ -265,9 +228,12 @@ class Predictor:
     Args:
         proto: `onnx.ModelProto` from `wrap`.
         model: `ServingModel` it was wrapped for.
+
+    Attributes:
+        proto, image_shape, num_classes, temperature, threshold: As given.
     """
 
-    def __init__(self, proto, model):
+    def __init__(self, proto: "onnx.ModelProto", model: ServingModel) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -275,12 +241,13 @@ class Predictor:
         self._session = onnxruntime.InferenceSession(
             proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
+        self.proto = proto
         self.image_shape = model.image_shape
         self.num_classes = model.num_classes
         self.temperature = model.temperature
         self.threshold = model.threshold
 
-    def predict(self, images):
+    def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Computes the outputs of all images, float or uint8, in batches; a dict of arrays."""
         return in_batches(self._run, np.asarray(images))
 

@@ -1,0 +1,50 @@
+"""Formats that an export writes and proves; one is a file of this folder and a line below.
+
+One of your own is a subclass of `Artifact`, and an object of it goes into `formats` beside these.
+"""
+
+from collections.abc import Iterable
+
+# isort: off
+from .base import Artifact as Artifact
+from .base import Live as Live
+from .base import Source as Source
+from .base import Subject as Subject
+from .base import Variant as Variant
+from .base import check as _check
+from .int8 import Int8OnnxFile as Int8OnnxFile
+from .onnx_file import OnnxFile as OnnxFile
+from .savedmodel import SavedModel as SavedModel
+# isort: on
+
+_ARTIFACTS: dict[str, type[Artifact]] = {
+    value.name: value
+    for value in list(vars().values())
+    if isinstance(value, type) and issubclass(value, Artifact) and value is not Artifact
+}
+
+
+def names() -> list[str]:
+    """Lists the names of the artifacts of this package, sorted."""
+    return sorted(_ARTIFACTS)
+
+
+def chosen(formats: Iterable[str | Artifact]) -> list[Artifact]:
+    """Returns artifacts for their names, and those that are artifacts already.
+
+    Raises:
+        TypeError: If one is neither.
+        ValueError: If there is no artifact of a name, none at all, or two of the same name or file.
+    """
+    formats = [formats] if isinstance(formats, (str, Artifact)) else list(formats)
+    unknown = [name for name in formats if isinstance(name, str) and name not in _ARTIFACTS]
+    if unknown or not formats:
+        raise ValueError(f"`formats` must be some of {', '.join(names())}. Received: {', '.join(unknown) or 'none'}.")
+    found = [_ARTIFACTS[one]() if isinstance(one, str) else one for one in formats]
+    for artifact in found:
+        _check(artifact)
+    for what in ("name", "file"):
+        values = [getattr(artifact, what) for artifact in found]
+        if len(set(values)) < len(values):
+            raise ValueError(f"`formats` must each have a {what} of their own. Received: {', '.join(values)}.")
+    return found

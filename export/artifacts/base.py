@@ -1,0 +1,175 @@
+"""What an artifact is."""
+
+import dataclasses
+import inspect
+import pathlib
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from keras_acet.classifiers import Classifier
+    from keras_acet.datasets import Data
+    from keras_acet.export.measuring import Measurements
+    from keras_acet.export.verification import Case
+
+T = TypeVar("T")
+Run = Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]]
+Load = Callable[[str], Run]
+
+
+class Live(Protocol):
+    """What an artifact has to agree with: a `serving.ServingModel`, or what speaks for a variant of the network."""
+
+    image_shape: tuple[int, ...]
+    num_classes: int
+    temperature: float
+    threshold: float
+
+    def predict(self, images: Any) -> dict[str, np.ndarray]:
+        """Computes the outputs of `serving.ServingModel` for all images, float or uint8."""
+
+
+class Source:
+    """What one export is made of, known before anything is measured.
+
+    Args:
+        classifier: `classifiers.Classifier` of a Keras model.
+        data: `datasets.Data`.
+    """
+
+    def __init__(self, classifier: "Classifier", data: "Data") -> None:
+        self.classifier = classifier
+        self.data = data
+        self._made: dict[Callable, Any] = {}
+
+    def once(self, make: Callable[["Source"], T]) -> T:
+        """Returns `make(source)`, computed once for all artifacts of an export."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What an artifact is written of, once all is measured.
+
+    Attributes:
+        source: `Source`.
+        measurements: `measuring.Measurements`.
+        model: What the artifact has to agree with: the `serving.ServingModel`, which holds network, temperature and
+            threshold, or the artifact's own variant.
+        metadata: Dict as in `metadata.json`, with the numbers of that model at its top.
+        cases: List of `verification.Case`, of that model.
+        threshold: Name of the threshold, or its value.
+        resize: Whether encoded images of another size are resized.
+    """
+
+    source: Source
+    measurements: "Measurements"
+    model: Any
+    metadata: dict[str, Any]
+    cases: "list[Case]"
+    threshold: str | float
+    resize: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A network that differs from the one that was trained, a quantised one say.
+
+    Attributes:
+        live: `Live`.
+        calibration: Dict of `Measurements.calibrated` behind its temperature and threshold.
+    """
+
+    live: Live
+    calibration: dict[str, Any]
+
+
+class Artifact:
+    """A format that an export writes and proves in fresh processes.
+
+    One of your own is a subclass with `name`, `file`, `runtimes` and `write`; the rest where it differs. It goes into
+    `formats=[...]` of `export_model`, which refuses the whole version, and leaves nothing behind, unless each runtime
+    says what the live model says: labels and decisions equal, probabilities within 1e-5.
+
+    Attributes:
+        name: What it is called on the command line, in `formats`, and in "variants" of the metadata.
+        file: What it writes, relative to the folder of the version: the file that `runtimes` load.
+        runtimes: Dict name -> function `load(path)`, which returns a function `run(signature, inputs)`: "images", and
+            what else the signature takes, a dict of arrays, to the outputs of `serving.ServingModel`, a dict of arrays.
+            The source of `load` runs alone, in a process that has no `keras_acet`: what it needs it defines, or
+            imports, inside.
+        signatures: The calls it is proven on: "serving_default", "images" alone; "serving_threshold", with a
+            "threshold" of shape (1,); "serving_uint8", 8-bit "images"; "serving_bytes", files as "image_bytes".
+        may_refuse_empty_batches: Whether a runtime may fail on no image at all, as ONNX Runtime does for some networks.
+            `verification.json` says so then.
+    """
+
+    name: ClassVar[str]
+    file: ClassVar[str]
+    runtimes: ClassVar[Mapping[str, Load]]
+    signatures: ClassVar[tuple[str, ...]] = ("serving_default",)
+    may_refuse_empty_batches: ClassVar[bool] = False
+
+    def limits(self, source: Source) -> None:
+        """Raises ValueError for a classifier or data that it cannot hold, before anything is measured."""
+
+    def variant(self, subject: Subject) -> Variant | None:
+        """Returns what it holds instead of the network as it was trained; None where that is what it holds.
+
+        A variant is measured and calibrated on its own, and stands in the metadata under "variants".
+        """
+
+    def write(self, folder: pathlib.Path, subject: Subject) -> None:
+        """Writes `folder / file`, and what belongs to it.
+
+        Args:
+            folder: Of the version, not under its final name yet. It holds `metadata.json`.
+            subject: `Subject`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `write(folder, subject)`.")
+
+    def usage(self, version: pathlib.Path, metadata: dict[str, Any], clients: str) -> dict[str, str]:
+        """Returns what the command line prints at the end: what to do -> the command.
+
+        Args:
+            version: Folder of the version.
+            metadata: Dict as in `metadata.json`.
+            clients: How to start the clients, such as "python -m keras_acet.export.clients".
+        """
+        return {}
+
+
+def check(artifact: Any) -> None:
+    """Raises TypeError unless an object is an artifact that says all that it has to."""
+    if not isinstance(artifact, Artifact):
+        raise TypeError(
+            f"An artifact must be an `export.artifacts.Artifact`, or the name of one. Received: {artifact!r}. Make an "
+            "object of the class."
+        )
+    for name, kind in (("name", str), ("file", str), ("runtimes", Mapping)):
+        if not isinstance(getattr(artifact, name, None), kind) or not getattr(artifact, name):
+            raise TypeError(f"{type(artifact).__name__} must have `{name}`, see `export.artifacts.Artifact`.")
+    for load in artifact.runtimes.values():
+        source_of(load)
+
+
+def source_of(load: Load) -> str:
+    """Returns the source of a function, which a fresh process runs alone.
+
+    Raises:
+        TypeError: If it has none.
+    """
+    try:
+        source = textwrap.dedent(inspect.getsource(load))
+    except (TypeError, OSError) as error:
+        raise TypeError(
+            f"A runtime must be a function whose source can be read, written with `def`. Received: {load!r}, {error}."
+        ) from error
+    if not source.startswith(("def ", "@staticmethod")):
+        raise TypeError(f"A runtime must be a function, written with `def`. Received: {load!r}.")
+    return source

@@ -1,0 +1,189 @@
+"""The protocol of artifacts: one conformance test for all of them, and one of a user's own."""
+
+import inspect
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+from keras_acet import classifiers, datasets, evaluation
+from keras_acet.attack import PGD
+from keras_acet.export import artifacts, stage, verification
+from keras_acet.export.artifacts import Artifact
+
+
+def load_dense(path):
+    """Two layers, guard and decision in NumPy alone."""
+    import numpy as np
+
+    with np.load(path) as archive:
+        arrays = dict(archive)
+
+    def run(signature, inputs):
+        images = inputs["images"].reshape(-1, len(arrays["w0"]))
+        inside = np.clip(images, 0, 1)
+        usable = np.abs(images - inside).sum(axis=1) <= 1e-3  # false for nan
+        logits = np.maximum(np.nan_to_num(inside) @ arrays["w0"] + arrays["b0"], 0) @ arrays["w1"] + arrays["b1"]
+        logits = np.where(usable[:, None], logits, 0).astype(np.float32)
+        powers = np.exp((logits - logits.max(axis=1, keepdims=True)) / arrays["temperature"])
+        probabilities = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        confidence = probabilities.max(axis=1)
+        accepted = usable & (confidence >= inputs.get("threshold", arrays["threshold"]))
+        found = {"label": logits.argmax(axis=1), "confidence": confidence, "probabilities": probabilities}
+        return {**found, "logits": logits, "accepted": accepted}
+
+    return run
+
+
+class DenseWeights(Artifact):
+    """Weights of a network of two dense layers as .npz, which NumPy runs."""
+
+    name = "npz"
+    file = "dense.npz"
+    runtimes = {"numpy": load_dense}  # noqa: RUF012
+    signatures = ("serving_default", "serving_threshold")
+
+    def limits(self, source):
+        kinds = [type(layer).__name__ for layer in source.classifier.network.layers]
+        if kinds != ["Flatten", "Dense", "Dense"]:
+            raise ValueError(f"npz holds networks of two dense layers. Received: {', '.join(kinds)}.")
+
+    def write(self, folder, subject):
+        names = ("w0", "b0", "w1", "b1")
+        weights = dict(zip(names, subject.model.network.get_weights(), strict=True))
+        numbers = {"temperature": subject.model.temperature, "threshold": np.float32(subject.model.threshold)}
+        np.savez(folder / self.file, **weights, **numbers)
+
+
+class WrongWeights(DenseWeights):
+    """Its runtime computes with another temperature than the live model."""
+
+    name = "wrong"
+    file = "wrong.npz"
+
+    def write(self, folder, subject):
+        super().write(folder, subject)
+        with np.load(folder / self.file) as archive:
+            arrays = dict(archive)
+        np.savez(folder / self.file, **{**arrays, "temperature": 2 * arrays["temperature"]})
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return datasets.load("digits", batch_size=64, calibration_fraction=0.1)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory, digits):
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Flatten(), keras.layers.Dense(16, activation="relu"), keras.layers.Dense(10)]
+    network = keras.Sequential([keras.Input((8, 8, 1)), *layers])
+    network.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    network.fit(digits.train, epochs=3, verbose=0, shuffle=False)
+    path = tmp_path_factory.mktemp("model") / "dense.keras"
+    network.save(path)
+    return classifiers.load(path)
+
+
+def export(classifier, data, directory, formats, **arguments):
+    return stage.export(
+        classifier,
+        data,
+        directory,
+        name="dense",
+        formats=formats,
+        protocol=evaluation.Protocol(num_noise=8, num_images=100),
+        suite=lambda epsilon, *, seed=0: [evaluation.Trial("short", PGD(epsilon=epsilon, num_steps=5, seed=seed))],
+        **arguments,
+    )
+
+
+def test_an_artifact_of_ones_own(classifier, digits, tmp_path):
+    told = []
+    version = export(classifier, digits, tmp_path, [DenseWeights()], progress=told.append)
+    names = {path.name for path in version.iterdir()}
+    assert names == {"dense.npz", "metadata.json", "verification.json", "MODEL_CARD.md"}
+    (entry,) = json.loads((version / "verification.json").read_text())["artifacts"]
+    assert (entry["runtime"], entry["file"]) == ("numpy", "dense.npz")
+    assert {"test images, batch of 0", "worst-case noise", "a threshold of the request"} <= set(entry["cases"])
+    assert not {"8-bit images", "encoded images, two of them broken"} & set(entry["cases"])
+    assert max(case["probabilities"] for case in entry["cases"].values()) <= 1e-5
+    assert "dense.npz" in json.loads((version / "metadata.json").read_text())["artifacts"]
+    assert "writing dense.npz" in told and "verifying dense.npz (numpy)" in told
+    source = inspect.getsource(load_dense) + inspect.getsource(DenseWeights)
+    assert len(source.splitlines()) <= 40 + 4, "as short as promised, docstrings and blank lines aside"
+
+
+def test_a_wrong_one_is_refused_and_leaves_nothing(classifier, digits, tmp_path):
+    with pytest.raises(verification.VerificationError, match=r"wrong.npz \(numpy\) .* test images.*: probabilities"):
+        export(classifier, digits, tmp_path / "export", [DenseWeights(), WrongWeights()])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_limits_come_before_any_work(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "Measurements", lambda *arguments: pytest.fail("measured"))
+    network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    network.save(tmp_path / "flat.keras")
+    with pytest.raises(ValueError, match="npz holds networks of two dense layers. Received: Flatten, Dense."):
+        export(classifiers.load(tmp_path / "flat.keras"), digits, tmp_path / "export", [DenseWeights()])
+    assert not (tmp_path / "export").exists()
+
+
+class Nameless(DenseWeights):
+    name = ""
+
+
+class WithoutSource(DenseWeights):
+    runtimes = {"numpy": eval("lambda path: None")}  # noqa: RUF012
+
+
+@pytest.mark.parametrize(
+    ("formats", "error", "message"),
+    [
+        ([DenseWeights], TypeError, "must be an `export.artifacts.Artifact`, or the name of one. Received: <class"),
+        ([3], TypeError, "Received: 3"),
+        ([Nameless()], TypeError, "Nameless must have `name`"),
+        ([WithoutSource()], TypeError, "A runtime must be a function whose source can be read"),
+        ([DenseWeights(), DenseWeights()], ValueError, "must each have a name of their own. Received: npz, npz"),
+        (["tflite"], ValueError, "`formats` must be some of int8, onnx, savedmodel. Received: tflite."),
+        ([], ValueError, "Received: none."),
+    ],
+)
+def test_bad_formats(formats, error, message):
+    with pytest.raises(error, match=message):
+        artifacts.chosen(formats)
+
+
+@pytest.mark.parametrize("name", artifacts.names())
+def test_conformance(name):
+    (artifact,) = artifacts.chosen(name)
+    assert artifact.name == name and pathlib.Path(artifact.file).name == artifact.file
+    assert set(artifact.signatures) <= {"serving_default", "serving_threshold", "serving_uint8", "serving_bytes"}
+    for load in artifact.runtimes.values():
+        source = artifacts.base.source_of(load)
+        compile(source, name, "exec")
+        assert "keras_acet" not in source and "from ." not in source
+    about = {"name": "it", "input": {"shape": [8, 8, 1]}}
+    for command in artifact.usage(pathlib.Path("it") / "1", about, "CLIENTS").values():
+        assert command.startswith(("CLIENTS ", "docker "))
+
+
+def test_what_a_runtime_does_not_define_is_told(tmp_path):
+    def load(path):
+        return lambda signature, inputs: pathlib.Path(path)  # imported outside
+
+    case = verification.Case("nothing", "serving_default", {}, {})
+    with pytest.raises(verification.VerificationError, match=r"\(here\): NameError: name 'pathlib' is not defined"):
+        verification.run(tmp_path / "file", [case], "here", load)
+
+
+def test_a_runtime_must_do_without_the_package(tmp_path):
+    def load(path):
+        import keras_acet
+
+        return keras_acet
+
+    with pytest.raises(verification.VerificationError, match="keras_acet was imported in a process that must do with"):
+        verification.run(tmp_path / "file", [], "here", load)
