@@ -519,7 +519,7 @@ def test_the_command_line_exports_a_run(start_export, run_dir, tmp_path):
         (["--model=gone.keras"], "--model needs --dataset"),
         (["--model=gone.keras", "--dataset=digits"], "gone.keras, which does not exist"),
         (["--model=probabilities.keras", "--dataset=digits"], "probabilities must give logits"),
-        (["--run_dir=RUN", "--formats=tflite"], "`formats` must be some of int8, onnx, savedmodel. Received: tflite."),
+        (["--run_dir=RUN", "--formats=tflite"], "--formats must be some of int8, onnx, savedmodel. Received: tflite."),
         (["--run_dir=RUN", "--threshold=0.9.1"], "--threshold=0.9.1 must be 95, 99, conformal, or a confidence"),
         (["--run_dir=RUN", "--version=0"], "version"),
         (["--run_dir=RUN", "--export_dir=file"], "cannot hold versions: "),
