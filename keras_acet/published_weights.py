@@ -5,10 +5,11 @@ They are TensorFlow 1 checkpoints that store each tensor under its name (`model-
 them takes no pickle and no graph.
 """
 
-import difflib
 import os
 
 import tensorflow as tf
+
+from keras_acet._checks import nearest
 
 # Not weights: optimiser state, and the step counter, which the authors left without a name.
 _OPTIMIZER_SLOTS = ("/Momentum", "/Adam", "/Adam_1")
@@ -151,5 +152,5 @@ def _no_such_checkpoint_message(checkpoint):
     )
     if not found:
         return f"{message} There is no checkpoint in `{folder}`."
-    near = difflib.get_close_matches(checkpoint, found, n=3, cutoff=0.0)
+    near = nearest(checkpoint, found, at_least=0.0)
     return f"{message} In that folder: {', '.join(near)}."

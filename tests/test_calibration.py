@@ -210,7 +210,7 @@ def test_arguments_are_checked():
     logits, labels = sample(1.0, n=4)
     with pytest.raises(ValueError, match=r"`bounds` must be 0 < lower < upper\. Received: bounds=\(0, 1\)"):
         calibration.fit_temperature(logits, labels, bounds=(0, 1))
-    with pytest.raises(ValueError, match=r"`labels` must be integers of shape \(4,\)"):
+    with pytest.raises(ValueError, match="`labels`: each image needs one. Received: 4 images"):
         calibration.fit_temperature(logits, labels[:3])
     with pytest.raises(ValueError, match=r"`logits` must be finite"):
         calibration.fit_temperature(logits * np.nan, labels)

@@ -12,6 +12,7 @@ import keras_acet
 PACKAGE = Path(keras_acet.__file__).parent
 # A module imports only from levels below its own.
 LEVELS = {
+    "_checks": -1,
     "_shared": -1,
     "_backend": 0,
     "_prediction": 1,
@@ -72,6 +73,7 @@ def test_imports_point_downwards():
         keras_acet.datasets,
         keras_acet.evaluation,
         keras_acet.intervals,
+        keras_acet.metrics,
         keras_acet.networks,
         keras_acet.theory,
         keras_acet.training,

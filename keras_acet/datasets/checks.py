@@ -1,11 +1,13 @@
-"""What images, labels and names have to look like; each check gives one sentence that says how to mend it."""
+"""What images and labels have to look like; each check gives one sentence that says how to mend it."""
 
-import difflib
+from typing import Any
 
 import numpy as np
 
+from keras_acet import _checks
 
-def check_images(what, images):
+
+def check_images(what: str, images: Any) -> np.ndarray:
     """Returns images as uint8 or float32 with a channel axis, or raises a ValueError that starts with `what`."""
     images = np.asarray(images)
     if images.ndim not in (2, 3, 4) or images.size == 0:
@@ -41,28 +43,10 @@ def check_images(what, images):
     return images
 
 
-def check_labels(what, labels, num_images, limit):
+def check_labels(what: str, labels: Any, num_images: int, limit: int) -> np.ndarray:
     """Returns labels as int64 `(n,)`, or raises a ValueError that starts with `what`; all must be below `limit`."""
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:  # as in keras.datasets.cifar10
         labels = labels[:, 0]
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"{what} must be integers of shape (n,). Received: {labels.dtype} of shape {labels.shape}. For one-hot "
-            "rows use labels.argmax(axis=1), for whole numbers stored as floats labels.astype('int64')."
-        )
-    if len(labels) != num_images:
-        raise ValueError(f"{what}: each image needs one. Received: {num_images} images and {len(labels)} labels.")
-    outside = np.flatnonzero((labels < 0) | (labels >= limit))
-    if outside.size:
-        raise ValueError(
-            f"{what} must count classes from 0, here up to {limit - 1} at most. "
-            f"Received: {labels[outside[0]]} at position {outside[0]}. Renumber or remove those examples."
-        )
+    labels = _checks.check_labels(what, labels, num_images, limit, hint="Renumber or remove those examples.")
     return labels.astype(np.int64)
-
-
-def did_you_mean(name, names):
-    """Returns " Did you mean ...?" with the names that are near, or "" if none is."""
-    near = difflib.get_close_matches(name.lower().replace("-", "_"), names)
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

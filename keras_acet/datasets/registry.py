@@ -1,6 +1,6 @@
 """Data sets by name: the library's own entries, and those that the user registers."""
 
-from keras_acet.datasets.checks import did_you_mean
+from keras_acet._checks import did_you_mean
 from keras_acet.datasets.entries import BUILT_IN
 from keras_acet.datasets.specs import DatasetSpec, OODSpec
 

@@ -1,7 +1,6 @@
 """A network by its name."""
 
-import difflib
-
+from keras_acet._checks import did_you_mean
 from keras_acet.networks.applications import application_names, build_application
 from keras_acet.networks.published import lenet, mlp, resnet20
 from keras_acet.networks.rbf import rbf
@@ -60,11 +59,7 @@ def build(name, image_shape, num_classes, *, weight_decay=0.0):
 
 
 def _unknown_name_message(name):
-    by_lower_case = {known.lower(): known for known in names() + application_names()}
-    near = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.6)
-    suggestions = " or ".join(repr(by_lower_case[match]) for match in near)
-    did_you_mean = f" Did you mean {suggestions}?" if near else ""
     return (
         f"The network must be one of {names()}, or a `keras.applications` model such as 'MobileNetV2' or 'VGG16'. "
-        f"Received: {name!r}.{did_you_mean}"
+        f"Received: {name!r}.{did_you_mean(name, names() + application_names())}"
     )

@@ -1,17 +1,8 @@
 """What the arguments of a network must be."""
 
 import math
-import operator
 
-
-def check_integer(value, argument, *, minimum):
-    try:
-        integer = operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{argument}` must hold integers. Received: {value!r}.") from None
-    if integer < minimum:
-        raise ValueError(f"`{argument}` must be at least {minimum}. Received: {integer}.")
-    return integer
+from keras_acet._checks import check_integer
 
 
 def check_num_classes(num_classes):

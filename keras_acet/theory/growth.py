@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
+from keras_acet._checks import check_integer
 from keras_acet.intervals.network import batch_of_inputs, piecewise
-from keras_acet.networks.checks import check_integer
 from keras_acet.theory.paths import rays
 from keras_acet.theory.reach import check_level
 

@@ -1,0 +1,63 @@
+"""Checks of arguments that several modules share; each message says what was expected, what came and how to mend it."""
+
+import difflib
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+def check_labels(what: str, labels: Any, num_images: int, num_classes: int, *, hint: str) -> np.ndarray:
+    """Returns labels as an integer array `(num_images,)` of their own dtype, or raises ValueError.
+
+    Args:
+        what: Beginning of the message.
+        labels: Integers of shape `(num_images,)`.
+        num_images: How many there have to be.
+        num_classes: Labels have to be in `[0, num_classes)`.
+        hint: End of the message on labels outside, a sentence or two.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{what} must be integers of shape ({num_images},), one per image. Received: {labels.dtype} of shape "
+            f"{labels.shape}. For one-hot rows use labels.argmax(axis=1), for whole numbers stored as floats "
+            "labels.astype('int64')."
+        )
+    if len(labels) != num_images:
+        raise ValueError(f"{what}: each image needs one. Received: {num_images} images and {len(labels)} labels.")
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if outside.size:
+        raise ValueError(
+            f"{what} must count classes from 0, here up to {num_classes - 1} at most. "
+            f"Received: {labels[outside[0]]} at position {outside[0]}. {hint}"
+        )
+    return labels
+
+
+def check_integer(value: Any, argument: str, *, minimum: int) -> int:
+    """Returns a whole number as int; raises TypeError for anything else, ValueError below `minimum`."""
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{argument}` must hold integers. Received: {value!r}.") from None
+    if integer < minimum:
+        raise ValueError(f"`{argument}` must be at least {minimum}. Received: {integer}.")
+    return integer
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Returns " Did you mean ...?" with the names that are near, in any case, or "" if none is.
+
+    >>> did_you_mean("mobilenet-v2", ["VGG16", "MobileNetV2"])
+    " Did you mean 'MobileNetV2'?"
+    """
+    by_lower_case = {known.lower(): known for known in names}
+    near = nearest(name.lower().replace("-", "_"), by_lower_case)
+    return f" Did you mean {' or '.join(repr(by_lower_case[match]) for match in near)}?" if near else ""
+
+
+def nearest(name: str, names: Iterable[str], *, at_least: float = 0.6) -> list[str]:
+    """Returns up to three names that are most like `name`, the nearest first; `at_least` is a likeness in [0, 1]."""
+    return difflib.get_close_matches(name, list(names), n=3, cutoff=at_least)
