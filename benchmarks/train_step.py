@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from keras_acet import ACETModel, adversary, attack, losses, networks, noise
+from keras_acet import ACETModel, attack, losses, networks, noise, penalties
 
 flags.DEFINE_string("network", "lenet", "lenet (28x28 gray) or resnet20 (32x32 colour).")
 flags.DEFINE_integer("num_steps", 40, "Steps of the attack.", lower_bound=1)
@@ -67,7 +67,8 @@ def make_step(image_shape, attack_class, precision):
     inner = attack_class(epsilon=0.3, num_steps=FLAGS.num_steps, seed=0)
     if attack_class is PublishedLoop:
         inner.network = network
-    model = ACETModel(network, adversary.Adversary(noise.PaperNoise(seed=0), inner), attack_precision=precision)
+    penalty = penalties.ConfidencePenalty(noise.PaperNoise(seed=0), inner, attack_precision=precision)
+    model = ACETModel(network, penalty)
     model.compile(keras.optimizers.Adam(1e-3))
     rng = np.random.default_rng(0)
     images = tf.constant(rng.uniform(size=(BATCH_SIZE, *image_shape)).astype(np.float32))

@@ -23,6 +23,7 @@ if typing.TYPE_CHECKING:
     from keras_acet import metrics
     from keras_acet import networks
     from keras_acet import noise
+    from keras_acet import penalties
     from keras_acet import projections
     from keras_acet import published_weights
     from keras_acet import schedules
@@ -53,6 +54,7 @@ __all__ = [
     "metrics",
     "networks",
     "noise",
+    "penalties",
     "projections",
     "published_weights",
     "schedules",

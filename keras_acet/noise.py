@@ -102,7 +102,16 @@ def rescale_range(images):
     return tf.math.divide_no_nan(images - smallest, tf.reduce_max(images, axis=axes, keepdims=True) - smallest)
 
 
-class _Noise(SeededLayer):
+class Noise(SeededLayer):
+    """A batch of images to a batch of images without a class. The base class of all kinds of noise.
+
+    Args:
+        seed: int or `keras.random.SeedGenerator`; None draws one from Keras' global generator.
+
+    Call arguments:
+        images: Float tensor of shape `(batch, ...)`, values in `[0, 1]`.
+    """
+
     def __init__(self, *, seed=None, name=None):
         super().__init__(seed=seed, name=name)
         self.built = True
@@ -112,7 +121,7 @@ class _Noise(SeededLayer):
 
 
 @keras.saving.register_keras_serializable("keras_acet")
-class UniformNoise(_Noise):
+class UniformNoise(Noise):
     """Noise with every value drawn from U[0, 1], independent of the images; data of any shape.
 
     Args:
@@ -127,7 +136,7 @@ class UniformNoise(_Noise):
 
 
 @keras.saving.register_keras_serializable("keras_acet")
-class PermutedNoise(_Noise):
+class PermutedNoise(Noise):
     """Noise with the pixel positions of each image permuted: `permute_pixels(images)`.
 
     Args:
@@ -142,7 +151,7 @@ class PermutedNoise(_Noise):
 
 
 @keras.saving.register_keras_serializable("keras_acet")
-class PaperNoise(_Noise):
+class PaperNoise(Noise):
     """The out-distribution p_out of the paper.
 
     Of a batch of `n` images the first `n // 2` are permuted pixelwise (`permute_pixels`), the others replaced by

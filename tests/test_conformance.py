@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.penalties import bright_network
 
 import keras_acet as ka
-from keras_acet import adversary, attack, losses, noise, projections
+from keras_acet import attack, losses, noise, penalties, projections
 
 IMAGES = np.random.default_rng(0).uniform(size=(6, 8, 8, 2)).astype(np.float32)
 LOGITS = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
@@ -47,18 +48,15 @@ OPERATIONS = {
         lambda: lambda x, a=attack.AutoPGD(num_steps=9, start="input"): a.maximize(brightness, x).images,
         IMAGES,
     ),
-    "adversary.Adversary": (
-        lambda: lambda x, a=adversary.Adversary(noise.PaperNoise(seed=0), pgd()): a.sample(x, brightness).images,
-        IMAGES,
-    ),
-    "adversary.PersistentAdversary": (lambda: persistent_operation(), IMAGES),
+    "penalties.ConfidencePenalty": (lambda: penalty_operation(), IMAGES),
+    "penalties.ConfidencePenalty.pool": (lambda: penalty_operation(pool=penalties.NoisePool(8), seed=2), IMAGES),
 }
 
 
-def persistent_operation():
-    pool = adversary.PersistentAdversary(noise.PaperNoise(seed=0), pgd(), pool_size=8, seed=2)
-    pool.build((None, 8, 8, 2))
-    return lambda x: pool.sample(x, brightness).images
+def penalty_operation(**arguments):
+    penalty = penalties.ConfidencePenalty(noise.PaperNoise(seed=0), pgd(), **arguments)
+    penalty.build((None, 8, 8, 2))
+    return lambda x: penalty.sample(x, bright_network).images
 
 
 # XLA draws random numbers with another algorithm: the same seed gives another, equally reproducible, sequence there.
@@ -68,8 +66,8 @@ RANDOM = {
     "noise.PermutedNoise",
     "noise.PaperNoise",
     "attack.PGD.random",
-    "adversary.Adversary",
-    "adversary.PersistentAdversary",
+    "penalties.ConfidencePenalty",
+    "penalties.ConfidencePenalty.pool",
 }
 
 
@@ -97,13 +95,15 @@ def test_all_ways_to_run_agree(name):
 
 def test_the_list_covers_every_public_operation():
     covered = {name.split(".")[1] for name in OPERATIONS}
-    parts = (losses, noise, projections, attack, adversary)
+    parts = (losses, noise, projections, attack, penalties)
     for module in parts:
         for name, value in vars(module).items():
             if name.startswith("_") or not getattr(value, "__module__", "").startswith(module.__name__):
                 continue
-            if value is attack.LinfAttack:
-                continue  # says nothing about the next point
+            if value in (attack.LinfAttack, noise.Noise, penalties.Penalty):
+                continue  # what their kinds have in common
+            if value is penalties.NoisePool:
+                continue  # a part of a penalty
             if isinstance(value, type) and not issubclass(value, keras.layers.Layer):
                 continue  # results and step sizes are no operations
             assert name in covered, f"{module.__name__}.{name} is not run by this test"

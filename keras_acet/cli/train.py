@@ -400,17 +400,7 @@ def _run(call: commands.Call) -> None:
         if settings["noise"] is None:
             settings["noise"] = "paper" if len(data.image_shape) == 3 else "uniform"
         steps_per_epoch = settings["steps_per_epoch"] or data.steps_per_epoch
-        adversary = _adversary(settings, seeds, data)
-        penalty_weight = settings["penalty_weight"]
-        if settings["penalty_ramp_epochs"]:
-            ramp_steps = max(round(settings["penalty_ramp_epochs"] * steps_per_epoch), 1)
-            penalty_weight = keras.optimizers.schedules.PolynomialDecay(0.0, ramp_steps, penalty_weight)
-        model = ACETModel(
-            network,
-            adversary,
-            penalty_weight=penalty_weight,
-            attack_precision=settings["attack_precision"],
-        )
+        model = ACETModel(network, _penalty(settings, seeds, data, steps_per_epoch))
         rate = schedules.learning_rate(
             settings["schedule"],
             settings["learning_rate"],
@@ -425,7 +415,8 @@ def _run(call: commands.Call) -> None:
         extra_flags = {"data_dir": flags.data_dir} if flags.data_dir else {}
         run.claim(_as_text(settings), overwrite=flags.overwrite, extra_flags=extra_flags, fingerprint=data.fingerprint)
 
-    progress = run.restore(model)
+    with call.user_errors():
+        progress = run.restore(model)
     for note in progress.notes:
         call.note(note)
     if progress.epoch:
@@ -473,8 +464,10 @@ def _run(call: commands.Call) -> None:
     print(f"\n{table}\n\nRun directory: {run_dir}")
 
 
-def _adversary(settings, seeds, data):
-    from keras_acet import adversary, attack, noise
+def _penalty(settings, seeds, data, steps_per_epoch):
+    import keras
+
+    from keras_acet import attack, noise, penalties
 
     if settings["method"] == "plain":
         return None
@@ -493,8 +486,17 @@ def _adversary(settings, seeds, data):
         source = noise.PermutedNoise(seed=seeds["noise"])
     else:
         source = noise.UniformNoise(seed=seeds["noise"])
+    weight = settings["penalty_weight"]
+    if settings["penalty_ramp_epochs"]:
+        ramp_steps = max(round(settings["penalty_ramp_epochs"] * steps_per_epoch), 1)
+        weight = keras.optimizers.schedules.PolynomialDecay(0.0, ramp_steps, weight)
+    always = {
+        "weight": weight,
+        "attack_precision": settings["attack_precision"],
+        "noise_fraction": settings["noise_fraction"],
+    }
     if settings["method"] == "ceda":
-        return adversary.Adversary(source, noise_fraction=settings["noise_fraction"])
+        return penalties.ConfidencePenalty(source, **always)
     if settings["step_schedule"] == "loguniform":
         step_size = attack.LogUniformDecay(settings["step_size"], settings["step_size_max"])
     elif settings["step_schedule"] == "linear":
@@ -509,19 +511,16 @@ def _adversary(settings, seeds, data):
         start=settings["attack_start"],
         seed=seeds["attack"],
     )
-    starts = {
-        "noise_fraction": settings["noise_fraction"],
-        "image_start_probability": settings["image_start_probability"],
-        "seed": seeds["pool"],
-    }
-    if settings["adversary"] == "fresh":
-        return adversary.Adversary(source, pgd, **starts)
-    return adversary.PersistentAdversary(
+    pool = None
+    if settings["adversary"] == "persistent":
+        pool = penalties.NoisePool(settings["pool_size"], settings["refresh_probability"])
+    return penalties.ConfidencePenalty(
         source,
         pgd,
-        pool_size=settings["pool_size"],
-        refresh_probability=settings["refresh_probability"],
-        **starts,
+        image_start_probability=settings["image_start_probability"],
+        pool=pool,
+        seed=seeds["pool"],
+        **always,
     )
 
 

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from keras_acet import classifiers
-from keras_acet.adversary import Adversary
 from keras_acet.noise import UniformNoise
+from keras_acet.penalties import ConfidencePenalty
 from keras_acet.training.model import ACETModel
 
 SHAPE, NUM_CLASSES = (4, 3, 1), 5
@@ -86,7 +86,7 @@ def save(kind, path, network):
         network.save(path / "mine.keras")
         return path / "mine.keras"
     if kind == "acet":
-        ACETModel(network, Adversary(UniformNoise(seed=0))).save(path / "mine.keras")
+        ACETModel(network, ConfidencePenalty(UniformNoise(seed=0))).save(path / "mine.keras")
         return path / "mine.keras"
     if kind.startswith("savedmodel"):
         return save_savedmodel(path / "mine", network, batch=3 if kind.endswith("fixed") else None)

@@ -180,7 +180,7 @@ def test_acet_trains_it():
     keras.utils.set_random_seed(0)
     network = networks.rbf((2,), 2, num_centers=30)
     pgd = ka.attack.PGD(epsilon=0.025, num_steps=2, step_size=0.02, seed=0)
-    model = ka.ACETModel(network, ka.Adversary(ka.noise.UniformNoise(seed=0), pgd))
+    model = ka.ACETModel(network, ka.penalties.ConfidencePenalty(ka.noise.UniformNoise(seed=0), pgd))
     model.compile(keras.optimizers.Adam(0.03), metrics=["accuracy"])
     model.fit(data.train, epochs=15, verbose=0, shuffle=False)
     assert model.evaluate(data.test, verbose=0, return_dict=True)["accuracy"] > 0.99

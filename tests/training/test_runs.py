@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_acet as ka
 from keras_acet.training import runs
+from keras_acet.training.runs import checkpoints
 
 FLAGS = {"dataset": "digits", "seed": "0"}
 
@@ -17,10 +18,11 @@ def make_model(units=3, use_ema=True):
     keras.utils.clear_session()
     keras.utils.set_random_seed(1)
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5, seed=5), keras.layers.Dense(units)])
-    adversary = ka.PersistentAdversary(
-        ka.noise.UniformNoise(seed=1), ka.attack.PGD(num_steps=2, seed=2), pool_size=12, seed=3
+    pool = ka.penalties.NoisePool(12)
+    penalty = ka.penalties.ConfidencePenalty(
+        ka.noise.UniformNoise(seed=1), ka.attack.PGD(num_steps=2, seed=2), pool=pool, seed=3
     )
-    model = ka.ACETModel(network, adversary)
+    model = ka.ACETModel(network, penalty)
     model.compile(optimizer=keras.optimizers.Adam(0.01, use_ema=use_ema, ema_momentum=0.8), metrics=["accuracy"])
     model.build((None, 4))
     model.optimizer.build(model.trainable_variables)
@@ -166,7 +168,6 @@ def of_another_model(path):
         (lambda path: path.write_bytes(path.read_bytes()[:2000]), ""),
         (lambda path: path.write_bytes(b""), "No data left in file"),
         (alter_array, "its contents do not match its SHA-256"),
-        (of_another_model, r"has shape \(4, 3\) here and \(4, 5\) there"),
     ],
 )
 def test_damaged_checkpoint_falls_back(claimed, damage, reason, tmp_path):
@@ -188,6 +189,45 @@ def test_damaged_checkpoint_falls_back(claimed, damage, reason, tmp_path):
     assert (progress.epoch, progress.history) == (0, [])
     assert progress.notes[-1].endswith("no whole checkpoint is left, starting anew")
     assert state(model) == before
+
+
+def test_checkpoints_of_another_model_are_passed_over_but_not_all_of_them(claimed, tmp_path):
+    run = claimed(tmp_path / "run")
+    fit(run, 3)
+    of_another_model(run.path / "checkpoints/epoch-0003.npz")
+    progress = run.restore(make_model())
+    assert progress.epoch == 2
+    assert re.search(r"has shape \(4, 3\) here and \(4, 5\) there", *progress.notes)
+
+    (run.path / "checkpoints/epoch-0002.npz").write_bytes(b"PK")
+    with pytest.raises(
+        runs.RunDirectoryError, match=r"cannot go on: .*epoch-0003.npz.*Name another --run_dir, or remove"
+    ):
+        run.restore(make_model())
+
+
+def test_a_checkpoint_from_before_pools_were_objects_fits(claimed, tmp_path):
+    run = claimed(tmp_path / "run")
+    fit(run, 2)
+    model = make_model()
+    run.restore(model)
+    expected = state(model)
+    path = run.path / "checkpoints/epoch-0002.npz"
+    with np.load(path) as file:
+        meta = json.loads(file["meta"].tobytes())
+        arrays = [file[f"{index:05d}"] for index in range(len(meta["paths"]))]
+    names = ("noise_images", "states", "filled")
+    before = {
+        f"acet_model/confidence_penalty/noise_pool/{name}": f"acet_model/persistent_adversary/{name}" for name in names
+    }
+    there = [(before.get(path, path), array) for path, array in zip(meta["paths"], arrays, strict=True)]
+    there.sort(key=lambda entry: not entry[0].startswith("acet_model/"))  # their order was another one, too
+    assert [path for path, _ in there[:3]] == list(before.values())
+    checkpoints.write_checkpoint(path, there, {key: value for key, value in meta.items() if key != "paths"})
+
+    model = make_model()
+    assert run.restore(model).epoch == 2
+    assert state(model) == expected
 
 
 def test_checkpoint_holds_no_pickle(claimed, tmp_path):

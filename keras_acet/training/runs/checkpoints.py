@@ -9,6 +9,10 @@ import numpy as np
 from keras_acet.files import sha256, whole_file
 
 
+class OtherModelError(ValueError):
+    """A checkpoint that is whole, but of another model."""
+
+
 def state(model):
     """All variables that decide how training goes on, as `(path, variable)`; each once."""
     variables = {}
@@ -44,14 +48,27 @@ def read_checkpoint(path, variables):
     if _digest([meta, *arrays]) != digest:
         raise ValueError("its contents do not match its SHA-256")
     meta = json.loads(meta.tobytes())
-    paths = [path for path, _ in variables]
-    if meta["paths"] != paths:
-        other = sorted(set(meta["paths"]) ^ set(paths))
-        raise ValueError(f"it is of another model: {', '.join(other[:3]) or 'the order of variables'} differs")
+    arrays = _in_order(arrays, [_path_now(path) for path in meta["paths"]], [path for path, _ in variables])
     for (name, variable), array in zip(variables, arrays, strict=True):
         if tuple(variable.shape) != array.shape:
-            raise ValueError(f"{name} has shape {tuple(variable.shape)} here and {array.shape} there")
+            raise OtherModelError(f"{name} has shape {tuple(variable.shape)} here and {array.shape} there")
     return meta, arrays
+
+
+def _path_now(path):
+    """The path that a variable has now: the pool of noise images was a part of the persistent adversary once."""
+    return re.sub(r"\bpersistent_adversary(_\d+)?/", r"confidence_penalty\1/noise_pool\1/", path)
+
+
+def _in_order(arrays, paths_there, paths_here):
+    """The arrays of `paths_there`, one each, in the order of `paths_here`; of equal paths the first goes first."""
+    if sorted(paths_there) != sorted(paths_here):
+        other = sorted(set(paths_there) ^ set(paths_here))
+        raise OtherModelError(f"it is of another model: {', '.join(other[:3]) or 'the number of variables'} differs")
+    by_path = {}
+    for path, array in zip(paths_there, arrays, strict=True):
+        by_path.setdefault(path, []).append(array)
+    return [by_path[path].pop(0) for path in paths_here]
 
 
 def _digest(arrays):

@@ -10,7 +10,7 @@ import shutil
 
 from keras_acet.files import TEMPORARY, Lock, whole_file, write_text
 from keras_acet.training.runs.callbacks import AverageForValidation, Recorder, StopOnNonFiniteLoss
-from keras_acet.training.runs.checkpoints import epoch_of, read_checkpoint, state, write_checkpoint
+from keras_acet.training.runs.checkpoints import OtherModelError, epoch_of, read_checkpoint, state, write_checkpoint
 
 _FLAGS = "flags.flags"
 _LOCK = ".lock"
@@ -170,13 +170,18 @@ class RunDirectory:
 
         Returns:
             `Progress`.
+
+        Raises:
+            RunDirectoryError: If no checkpoint is left and one was passed over because it is whole but of another
+                model, such as one of another version of this package: to begin anew would throw a run away.
         """
         variables = state(model)
-        notes = []
+        notes, of_other_model = [], False
         for path in reversed(self._checkpoints()):
             try:
                 meta, arrays = read_checkpoint(path, variables)
             except Exception as error:  # a damaged file can fail in any way
+                of_other_model = of_other_model or isinstance(error, OtherModelError)
                 notes.append(f"{path} is damaged and passed over ({_one_line(error)})")
                 continue
             for (_, variable), array in zip(variables, arrays, strict=True):
@@ -184,6 +189,10 @@ class RunDirectory:
             if notes:
                 notes[-1] += f"; going on from {path}"
             return Progress(meta["epoch"], meta["history"], meta["seconds"], notes)
+        if of_other_model:
+            raise RunDirectoryError(
+                f"the run in {self.path} cannot go on: {'; '.join(notes)}. Name another --run_dir, or remove this one."
+            )
         if notes:
             notes[-1] += "; no whole checkpoint is left, starting anew"
         return Progress(notes=notes)

@@ -1,0 +1,12 @@
+"""Penalties: what a training step adds to the loss of the clean images.
+
+A penalty is a file of this folder and a line below. One of your own is a subclass of `Penalty` and goes wherever one of
+these goes.
+"""
+
+# isort: off
+from keras_acet.penalties.base import Penalty as Penalty
+from keras_acet.penalties.base import Sample as Sample
+from keras_acet.penalties.confidence import ConfidencePenalty as ConfidencePenalty
+from keras_acet.penalties.pool import NoisePool as NoisePool
+# isort: on
