@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_acet import metrics, theory
+from keras_acet.theory.search import first_alpha
 
 LEVEL = 0.999
 CLIPPED_LEVEL = 0.95
@@ -112,22 +113,13 @@ def _confidence(predict, x):
 
 def scan_alpha(predict, x):
     """Searches the first number of `alpha_scaling` for float32 inputs `(n, ...)`: float array `(n,)`, see there."""
-    found = np.full(len(x), np.inf)
-    below = np.ones(len(x))
-    left = np.arange(len(x))
-    before = 1.0
-    for alpha in _ALPHAS:
-        reached = _confidence(predict, _scaled(x[left], alpha)) >= LEVEL
-        found[left[reached]], below[left[reached]] = alpha, before
-        left, before = left[~reached], alpha
-        if not len(left):
-            break
-    hit = np.flatnonzero(np.isfinite(found) & (found > 1))
-    for _ in range(_NUM_BISECTIONS if len(hit) else 0):
-        middle = np.sqrt(below[hit] * found[hit])
-        reached = _confidence(predict, _scaled(x[hit], middle)) >= LEVEL
-        found[hit[reached]], below[hit[~reached]] = middle[reached], middle[~reached]
-    return found
+
+    def reached(rows, alpha):
+        return _confidence(predict, _scaled(x[rows], alpha)) >= LEVEL
+
+    return first_alpha(
+        reached, len(x), _ALPHAS, middle=lambda low, high: np.sqrt(low * high), num_bisections=_NUM_BISECTIONS
+    )
 
 
 def _ever_confident(predict, x):

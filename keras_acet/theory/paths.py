@@ -7,6 +7,7 @@ import numpy as np
 from keras_acet.intervals.network import batch_of_inputs, piecewise
 from keras_acet.theory import pieces
 from keras_acet.theory.reach import check_level, surprise, where_reached
+from keras_acet.theory.search import first_alpha
 
 _TIED = 1e-12  # slopes closer than this, relative to the largest one, count as equal
 _ROUNDING = 1e-14  # break points closer than this, relative to their size, are one
@@ -235,17 +236,13 @@ def _some_alpha(network, x, level, start):
             [surprise(network(points[chunk]).numpy()).min(axis=1) for chunk in _chunks(np.arange(len(rows)))]
         ) <= -math.log(level)
 
-    found, below = np.full(len(x), np.inf), np.full(len(x), start)
-    left, alpha = np.arange(len(x)), start
-    while len(left) and alpha <= _LARGEST_TRIED:
-        hit = reached(left, np.full(len(left), alpha))
-        found[left[hit]] = alpha
-        left = left[~hit]
-        below[left] = alpha
+    return first_alpha(
+        reached, len(x), _doubling(start), middle=lambda low, high: (low + high) / 2, num_bisections=_NUM_BISECTIONS
+    )
+
+
+def _doubling(start):
+    alpha = start
+    while alpha <= _LARGEST_TRIED:
+        yield alpha
         alpha = 2 * alpha or 1.0
-    rows = np.flatnonzero(np.isfinite(found) & (found > below))
-    for _ in range(_NUM_BISECTIONS if len(rows) else 0):
-        middle = (below[rows] + found[rows]) / 2
-        hit = reached(rows, middle)
-        found[rows[hit]], below[rows[~hit]] = middle[hit], middle[~hit]
-    return found
