@@ -2,40 +2,301 @@
 
 Schema, version 1. Confidences and shares are in [0, 1], radii in pixel units.
 
-* "schema_version": 1; "name"; "created", UTC, ISO 8601; "method": "plain", "ceda", "acet" or null.
-* "data": "name", "fingerprint", "num_classes", "class_names" (texts, in the order of the labels), "num_test".
-* "input": "shape", "dtype", "low" and "high" (the box), "box_tolerance" (see `serving.ServingModel`), "resize" (whether
-  encoded images of another size are resized, else refused).
-* "temperature"; "threshold": "name" ("95", "99", "conformal" or "given") and "value", the one that decides by default.
-* "thresholds": list of "name", "threshold", "num_images" (behind it), "accepted_test" and "accepted_worst_noise"
-  (shares; null if not measured), "guarantee" (a sentence). A threshold applies to the confidence after the temperature.
-* "calibration": "num_images", "is_held_out" (whether training was kept from them; null if not known), "before" and
-  "after" the temperature, on the test set: "ece", "ece_equal_mass", "nll", "brier".
-* "test_error": "value", "low", "high" (95 % interval), "n" (test images; those behind "before" and "after" too).
-* "confidence": list of "set", "kind" ("test", "ood", "noise", "worst_case_noise"), "radius" (of the attack, or null),
-  "n", "mmc" (mean confidence) and "accepted" (share; both null for n = 0), "note". Measured on the outputs of the model
-  as it is exported, after the temperature.
-* "epsilon": radius of the attacks; "flags": of the training run, or null; "seed": of the training, or null;
-  "measured_with": "num_images" (of each set, 0: all), "num_noise" (attacked) and "seed" of the measurements;
-  "network_sha256"; "versions".
-* "notes": texts, what the numbers promise and what they do not.
-* "variants": name ("int8") -> "file", and what differs: "temperature", "threshold", "thresholds", "calibration",
-  "test_error", "confidence". Inside that file they stand at the top.
-* "artifacts": file -> SHA-256. Only in the file beside the artifacts: none of them can hold its own digest.
+SCHEMA
 """
 
+import dataclasses
+import json
+import pathlib
 import time
+from typing import Any
 
 from keras_acet.files import sha256_of_file
-from keras_acet.serving import BOX_TOLERANCE
+from keras_acet.serving import BOX_TOLERANCE, ServingModel
+from keras_acet.typed_json import from_json, schema, to_json
 from keras_acet.version import installed_versions
 
-from .measuring import confidence_rows
+from .artifacts.base import Live
+from .measuring import Measurements, confidence_rows
 
 SCHEMA_VERSION = 1
 
 
-def build(name, measurements, model, calibrated, *, threshold, resize):
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """The data.
+
+    Attributes:
+        name: What they are called.
+        fingerprint: Digits that tell the images from others of that name.
+        num_classes: How many classes there are.
+        class_names: In the order of the labels.
+        num_test: Test images.
+    """
+
+    name: str
+    fingerprint: str
+    num_classes: int
+    class_names: list[str]
+    num_test: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """What the model takes.
+
+    Attributes:
+        shape: Of one image or vector.
+        dtype: "float32".
+        low, high: The box of its values.
+        box_tolerance: How far an image may lie outside, see `serving.ServingModel`.
+        resize: Whether encoded images of another size are resized, else refused.
+    """
+
+    shape: list[int]
+    dtype: str
+    low: float
+    high: float
+    box_tolerance: float
+    resize: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """The threshold that decides by default.
+
+    Attributes:
+        name: "95", "99", "conformal" or "given".
+        value: Applies to the confidence after the temperature.
+    """
+
+    name: str
+    value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ThresholdRow:
+    """A threshold to choose.
+
+    Attributes:
+        name: What it is.
+        threshold: Applies to the confidence after the temperature.
+        num_images: Images behind it.
+        accepted_test, accepted_worst_noise: Share of them that reach it; null if not measured.
+        guarantee: A sentence.
+    """
+
+    name: str
+    threshold: float
+    num_images: int
+    accepted_test: float | None
+    accepted_worst_noise: float | None
+    guarantee: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationErrors:
+    """How far confidence is from accuracy on the test set.
+
+    Attributes:
+        ece, ece_equal_mass: Expected calibration error in bins of equal width, and of equally many images.
+        nll: Negative log likelihood.
+        brier: Brier score.
+    """
+
+    ece: float
+    ece_equal_mass: float
+    nll: float
+    brier: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """The images behind temperature and thresholds, and what they did.
+
+    Attributes:
+        num_images: How many they are.
+        is_held_out: Whether training was kept from them; null if not known.
+        before, after: On the test set, before and after the temperature.
+    """
+
+    num_images: int
+    is_held_out: bool | None
+    before: CalibrationErrors
+    after: CalibrationErrors
+
+
+@dataclasses.dataclass(frozen=True)
+class ErrorRate:
+    """The test error.
+
+    Attributes:
+        value: Share of test images that are labelled otherwise.
+        low, high: 95 % interval.
+        n: Test images; those behind "before" and "after" too.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ConfidenceRow:
+    """The confidence on one set, by the outputs of the model as it is exported, after the temperature.
+
+    Attributes:
+        set: What it is called.
+        kind: "test", "ood", "noise" or "worst_case_noise".
+        radius: Of the attack, or null.
+        note: What there is to say; why a set is missing.
+        n: Images.
+        mmc: Mean confidence; null for n = 0.
+        accepted: Share accepted; null for n = 0.
+    """
+
+    set: str
+    kind: str
+    radius: float | None
+    note: str
+    n: int
+    mmc: float | None
+    accepted: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What is measured on one model, a variant of the network say.
+
+    Attributes:
+        temperature: Of the softmax.
+        threshold: The one that decides by default.
+        thresholds: Those to choose from.
+        calibration: What temperature and thresholds come from.
+        test_error: See there.
+        confidence: A row for each set.
+    """
+
+    temperature: float
+    threshold: Threshold
+    thresholds: list[ThresholdRow]
+    calibration: Calibration
+    test_error: ErrorRate
+    confidence: list[ConfidenceRow]
+
+
+@dataclasses.dataclass(frozen=True)
+class VariantInfo(Measured):
+    """A variant of the network.
+
+    Attributes:
+        temperature, threshold, thresholds, calibration, test_error, confidence: As above, but its own. They stand at
+            the top of the metadata inside its file.
+        file: The file of the version that holds it.
+    """
+
+    file: str
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredWith:
+    """The numbers of the measurements.
+
+    Attributes:
+        num_images: Of each set, 0 for all.
+        num_noise: Noise images that were attacked.
+        seed: Of noise, attacks and choices.
+    """
+
+    num_images: int
+    num_noise: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """All of `metadata.json`.
+
+    Attributes:
+        schema_version: 1.
+        name: What the model is called.
+        created: UTC, ISO 8601.
+        method: "plain", "ceda" or "acet"; null if not known.
+        data: The data that it was trained for.
+        input: What it takes.
+        temperature: That the logits are divided by.
+        threshold: The one that decides by default.
+        thresholds: Those to choose from.
+        calibration: What temperature and thresholds come from.
+        test_error: On the test set.
+        confidence: A row for each set.
+        epsilon: Radius of the attacks.
+        measured_with: Of the measurements.
+        flags: Of the training run, or null.
+        seed: Of the training, or null.
+        network_sha256: Of the network's file, or null.
+        versions: Of the packages.
+        notes: What the numbers promise and what they do not.
+        variants: Name of the artifact, such as "int8" -> what differs there.
+        artifacts: File -> SHA-256. Only in the file beside the artifacts: none of them can hold its own digest.
+    """
+
+    schema_version: int
+    name: str
+    created: str
+    method: str | None
+    data: DataInfo
+    input: Input
+    temperature: float
+    threshold: Threshold
+    thresholds: list[ThresholdRow]
+    calibration: Calibration
+    test_error: ErrorRate
+    confidence: list[ConfidenceRow]
+    epsilon: float
+    measured_with: MeasuredWith
+    flags: dict[str, str] | None
+    seed: int | None
+    network_sha256: str | None
+    versions: dict[str, str]
+    notes: list[str]
+    variants: dict[str, VariantInfo]
+    artifacts: dict[str, str] | None = None
+
+    def of_variant(self, name: str) -> "Metadata":
+        """Returns the metadata inside the file of a variant: its own numbers at the top."""
+        own = self.variants[name]
+        return dataclasses.replace(self, **{field.name: getattr(own, field.name) for field in _FIELDS})
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what `metadata.json` holds."""
+        return to_json(self)
+
+
+_FIELDS = dataclasses.fields(Measured)
+if __doc__:  # python -OO has none
+    __doc__ = __doc__.replace("SCHEMA", schema(Metadata))
+
+
+def read(path: str | pathlib.Path) -> Metadata:
+    """Reads `metadata.json`.
+
+    Raises:
+        ValueError: If it is not as the schema says.
+    """
+    return from_json(Metadata, json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
+
+
+def build(
+    name: str,
+    measurements: Measurements,
+    model: ServingModel,
+    calibrated: dict[str, Any],
+    *,
+    threshold: str | float,
+    resize: bool,
+) -> Metadata:
     """Measures a model and returns its metadata, without variants and artifacts.
 
     Args:
@@ -49,59 +310,67 @@ def build(name, measurements, model, calibrated, *, threshold, resize):
     classifier, data = measurements.classifier, measurements.data
     flags = classifier.flags
     numbers = measured(measurements, model, calibrated, threshold=threshold)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "name": name,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
-        "method": (flags or {}).get("method"),
-        "data": {
-            "name": data.name,
-            "fingerprint": data.fingerprint,
-            "num_classes": data.num_classes,
-            "class_names": [str(name).encode("utf-8", "replace").decode() for name in data.class_names],
-            "num_test": len(data.test_labels),
-        },
-        "input": {
-            "shape": list(data.image_shape),
-            "dtype": "float32",
-            "low": 0.0,
-            "high": 1.0,
-            "box_tolerance": BOX_TOLERANCE,
-            "resize": resize,
-        },
-        **numbers,
-        "epsilon": measurements.protocol.epsilon,
-        "measured_with": {name: getattr(measurements.protocol, name) for name in ("num_images", "num_noise", "seed")},
-        "flags": flags,
-        "seed": int(flags["seed"]) if flags and "seed" in flags else None,
-        "network_sha256": classifier.sha256,
-        "versions": installed_versions(),
-        "notes": _notes(measurements, calibrated, numbers),
-        "variants": {},
-    }
+    protocol = measurements.protocol
+    return Metadata(
+        schema_version=SCHEMA_VERSION,
+        name=name,
+        created=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+        method=(flags or {}).get("method"),
+        data=DataInfo(
+            name=data.name,
+            fingerprint=data.fingerprint,
+            num_classes=data.num_classes,
+            class_names=[str(name).encode("utf-8", "replace").decode() for name in data.class_names],
+            num_test=len(data.test_labels),
+        ),
+        input=Input(
+            shape=list(data.image_shape),
+            dtype="float32",
+            low=0.0,
+            high=1.0,
+            box_tolerance=BOX_TOLERANCE,
+            resize=resize,
+        ),
+        **vars(numbers),
+        epsilon=protocol.epsilon,
+        measured_with=MeasuredWith(protocol.num_images, protocol.num_noise, protocol.seed),
+        flags=flags,
+        seed=int(flags["seed"]) if flags and "seed" in flags else None,
+        network_sha256=classifier.sha256,
+        versions=installed_versions(),
+        notes=_notes(measurements, calibrated, numbers),
+        variants={},
+    )
 
 
-def measured(measurements, model, calibrated, *, threshold):
-    """The part of the metadata that is measured on one model, a variant of the network say."""
+def measured(
+    measurements: Measurements, model: Live, calibrated: dict[str, Any], *, threshold: str | float
+) -> Measured:
+    """Measures one model: `ServingModel`, or what speaks for a variant of the network."""
     outputs = measurements.outputs(model)
-    named = isinstance(threshold, str)
-    return {
-        "temperature": model.temperature,
-        "threshold": {"name": threshold if named else "given", "value": model.threshold},
-        "thresholds": measurements.threshold_rows(calibrated, outputs),
-        "calibration": {name: calibrated[name] for name in ("num_images", "is_held_out", "before", "after")},
-        "test_error": measurements.test_error(outputs),
-        "confidence": confidence_rows(outputs),
-    }
+    name = threshold if isinstance(threshold, str) else "given"
+    return Measured(
+        temperature=model.temperature,
+        threshold=Threshold(name, model.threshold),
+        thresholds=[ThresholdRow(**row) for row in measurements.threshold_rows(calibrated, outputs)],
+        calibration=Calibration(
+            num_images=calibrated["num_images"],
+            is_held_out=calibrated["is_held_out"],
+            before=CalibrationErrors(**calibrated["before"]),
+            after=CalibrationErrors(**calibrated["after"]),
+        ),
+        test_error=ErrorRate(**measurements.test_error(outputs)),
+        confidence=[ConfidenceRow(**row) for row in confidence_rows(outputs)],
+    )
 
 
-def digests(directory):
+def digests(directory: pathlib.Path) -> dict[str, str]:
     """SHA-256 of every file in a directory, by its path in there."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
     return {path.relative_to(directory).as_posix(): sha256_of_file(path) for path in paths}
 
 
-def _notes(measurements, calibrated, numbers):
+def _notes(measurements: Measurements, calibrated: dict[str, Any], numbers: Measured) -> list[str]:
     data, epsilon = measurements.data, measurements.protocol.epsilon
     notes = [
         f"An image with a pixel outside [0, 1], beyond rounding, or not finite, is refused with confidence "
@@ -120,6 +389,6 @@ def _notes(measurements, calibrated, numbers):
         )
     if calibrated["temperature"] == 1:
         notes.append("The temperature is 1: the calibration images set none.")
-    if not any(row["kind"] == "worst_case_noise" for row in numbers["confidence"]):
+    if not any(row.kind == "worst_case_noise" for row in numbers.confidence):
         notes.append("The network gives no gradients, so nothing was attacked.")
     return notes

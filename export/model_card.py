@@ -1,15 +1,18 @@
 """`MODEL_CARD.md`: the metadata as a page for people."""
 
 import re
+from typing import Any
 
 import jinja2
 
+from .metadata import Metadata
 
-def render(metadata, verification):
+
+def render(metadata: Metadata, verification: dict[str, Any]) -> str:
     """Returns the model card as Markdown.
 
     Args:
-        metadata: Dict as in `metadata.json`.
+        metadata: `metadata.Metadata`.
         verification: Dict as in `verification.json`.
     """
     environment = jinja2.Environment(
@@ -20,7 +23,7 @@ def render(metadata, verification):
         autoescape=False,  # Markdown; a bar alone would end a cell
     )
     environment.filters |= {"rate": _rate, "percent": _percent, "cell": _cell}
-    variants = {"float32": metadata, **metadata["variants"]}
+    variants = {"float32": metadata, **metadata.variants}
     template = environment.get_template("model_card.jinja")
     return template.render(metadata=metadata, variants=variants, verification=verification).rstrip() + "\n"
 

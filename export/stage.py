@@ -15,6 +15,7 @@ from keras_acet.datasets import Data
 from . import artifacts, metadata, model_card, verification
 from .artifacts import Artifact, Source, Subject
 from .measuring import THRESHOLDS, Measurements
+from .metadata import VariantInfo
 from .versions import check_version, new_version
 
 DEFAULT_FORMATS = ("savedmodel", "onnx")
@@ -123,15 +124,15 @@ def _with_variants(subject, chosen, tell):
             numbers[artifact.name] = metadata.measured(
                 subject.measurements, variant.live, variant.calibration, threshold=subject.threshold
             )
-    entries = {a.name: {"file": a.file, **numbers[a.name]} for a in chosen if a.name in numbers}
-    subject = dataclasses.replace(subject, metadata={**subject.metadata, "variants": entries})
+    entries = {a.name: VariantInfo(file=a.file, **vars(numbers[a.name])) for a in chosen if a.name in numbers}
+    subject = dataclasses.replace(subject, metadata=dataclasses.replace(subject.metadata, variants=entries))
     return subject.metadata, [
         subject
         if artifact.name not in variants
         else dataclasses.replace(
             subject,
             model=variants[artifact.name].live,
-            metadata={**subject.metadata, **numbers[artifact.name]},
+            metadata=subject.metadata.of_variant(artifact.name),
             cases=verification.cases(variants[artifact.name].live, subject.measurements.sets()),
         )
         for artifact in chosen
@@ -140,8 +141,8 @@ def _with_variants(subject, chosen, tell):
 
 def _write(folder, about, chosen, subjects, tell):
     path = folder / "metadata.json"
-    with _disk_errors(folder.parent):
-        path.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")  # becomes an asset; written again below
+    with _disk_errors(folder.parent):  # it becomes an asset, and is written again below
+        path.write_text(json.dumps(about.to_json(), indent=2) + "\n", encoding="utf-8")
     entries = []
     for artifact, subject in zip(chosen, subjects, strict=True):
         tell(f"writing {artifact.file}")
@@ -153,8 +154,8 @@ def _write(folder, about, chosen, subjects, tell):
         (folder / "verification.json").write_text(json.dumps(verified, indent=2) + "\n", encoding="utf-8")
         (folder / "MODEL_CARD.md").write_text(model_card.render(about, verified), encoding="utf-8")
         path.unlink()
-        complete = {**about, "artifacts": metadata.digests(folder)}
-        path.write_text(json.dumps(complete, indent=2) + "\n", encoding="utf-8")
+        complete = dataclasses.replace(about, artifacts=metadata.digests(folder))
+        path.write_text(json.dumps(complete.to_json(), indent=2) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager

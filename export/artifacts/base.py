@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from keras_acet.classifiers import Classifier
     from keras_acet.datasets import Data
     from keras_acet.export.measuring import Measurements
+    from keras_acet.export.metadata import Metadata
     from keras_acet.export.verification import Case
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ class Subject:
         measurements: `measuring.Measurements`.
         model: What the artifact has to agree with: the `serving.ServingModel`, which holds network, temperature and
             threshold, or the artifact's own variant.
-        metadata: Dict as in `metadata.json`, with the numbers of that model at its top.
+        metadata: `metadata.Metadata`, with the numbers of that model at its top; `to_json()` is what a file holds.
         cases: List of `verification.Case`, of that model.
         threshold: Name of the threshold, or its value.
         resize: Whether encoded images of another size are resized.
@@ -70,7 +71,7 @@ class Subject:
     source: Source
     measurements: "Measurements"
     model: Any
-    metadata: dict[str, Any]
+    metadata: "Metadata"
     cases: "list[Case]"
     threshold: str | float
     resize: bool
@@ -133,12 +134,12 @@ class Artifact:
         """
         raise NotImplementedError(f"{type(self).__name__} must define `write(folder, subject)`.")
 
-    def usage(self, version: pathlib.Path, metadata: dict[str, Any], clients: str) -> dict[str, str]:
+    def usage(self, version: pathlib.Path, metadata: "Metadata", clients: str) -> dict[str, str]:
         """Returns what the command line prints at the end: what to do -> the command.
 
         Args:
             version: Folder of the version.
-            metadata: Dict as in `metadata.json`.
+            metadata: `metadata.Metadata`.
             clients: How to start the clients, such as "python -m keras_acet.export.clients".
         """
         return {}

@@ -3,7 +3,7 @@
 import json
 import pathlib
 import shlex
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from .. import onnx_graph
 from ..clients.images import takes_files
@@ -11,6 +11,8 @@ from .base import Artifact, Run, Source, Subject
 
 if TYPE_CHECKING:
     import onnx
+
+    from ..metadata import Metadata
 
 
 def load(path: str) -> Run:
@@ -57,10 +59,10 @@ class OnnxFile(Artifact):
 
     def write(self, folder: pathlib.Path, subject: Subject) -> None:
         proto = self.proto(subject)
-        onnx_graph.set_metadata(proto, json.dumps(subject.metadata))
+        onnx_graph.set_metadata(proto, json.dumps(subject.metadata.to_json()))
         (folder / self.file).write_bytes(proto.SerializeToString())
 
-    def usage(self, version: pathlib.Path, metadata: dict[str, Any], clients: str) -> dict[str, str]:
-        if not takes_files(metadata["input"]["shape"]):
+    def usage(self, version: pathlib.Path, metadata: "Metadata", clients: str) -> dict[str, str]:
+        if not takes_files(metadata.input.shape):
             return {}
         return {f"Ask {self.file}": f"{clients} onnx --model {shlex.quote(str(version / self.file))} IMAGE.png"}

@@ -3,7 +3,7 @@
 import json
 import pathlib
 import shlex
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
@@ -12,6 +12,9 @@ from keras_acet.serving import ServingModel
 from ..clients.images import takes_files
 from .base import Artifact, Run, Subject
 from .warmup import write_warmup_requests
+
+if TYPE_CHECKING:
+    from ..metadata import Metadata
 
 
 def load_objects(path: str) -> Run:
@@ -61,13 +64,13 @@ class SavedModel(Artifact):
         write_savedmodel(
             subject.model,
             folder,
-            metadata=subject.metadata,
+            metadata=subject.metadata.to_json(),
             metadata_path=folder / "metadata.json",
             resize=subject.resize,
         )
         (folder / "assets.extra").mkdir()
         path = folder / "assets.extra" / "tf_serving_warmup_requests"
-        write_warmup_requests(path, subject.metadata["name"], self._warmup_requests(subject.cases))
+        write_warmup_requests(path, subject.metadata.name, self._warmup_requests(subject.cases))
 
     def _warmup_requests(self, cases):
         """One for each signature; `metadata` asks for one output, so that a server that batches takes it."""
@@ -77,14 +80,14 @@ class SavedModel(Artifact):
                 requests[case.signature] = ({name: array[:1] for name, array in case.inputs.items()}, None)
         return requests
 
-    def usage(self, version: pathlib.Path, metadata: dict[str, Any], clients: str) -> dict[str, str]:
-        name = shlex.quote(metadata["name"])
-        volume = shlex.quote(f"{version.parent.resolve()}:/models/{metadata['name']}:ro")
+    def usage(self, version: pathlib.Path, metadata: "Metadata", clients: str) -> dict[str, str]:
+        name = shlex.quote(metadata.name)
+        volume = shlex.quote(f"{version.parent.resolve()}:/models/{metadata.name}:ro")
         commands = {
             "Serve the SavedModel": f"docker run -p 8500:8500 -p 8501:8501 -v {volume} -e MODEL_NAME={name} "
             "tensorflow/serving:2.21.0"
         }
-        if takes_files(metadata["input"]["shape"]):
+        if takes_files(metadata.input.shape):
             about = shlex.quote(str(version / "metadata.json"))
             commands["Ask it"] = f"{clients} rest --model {name} --metadata {about} IMAGE.png"
         return commands

@@ -12,8 +12,11 @@ live model says. Noise is attacked before, so that the metadata can tell the wor
 """
 
 import importlib.util
+import os
 import pathlib
 import shlex
+import shutil
+import sys
 from typing import Any
 
 from absl import flags as absl_flags
@@ -122,54 +125,66 @@ def _run(call: commands.Call) -> None:
     with commands.quiet_start():
         import tensorflow as tf
 
-        from keras_acet import classifiers, evaluation
-
         _check_installed()
-        from keras_acet.export import demo, stage, verification
+        from keras_acet import evaluation
+        from keras_acet.export import artifacts, demo, stage, verification
 
         tf.config.experimental.enable_tensor_float_32_execution(False)  # artifacts are compared in float32
         tf.config.list_logical_devices()
-    # Everything that can fail for the user's reasons comes before any work.
     with call.user_errors():
-        classifier = classifiers.load(path)
-        settings = [data_flags.data_settings(classifier)] if classifier.kind == "run" else []
-        data = data_flags.load_data(flags, settings)
-        classifiers.check(classifier, data)
-        protocol = data_flags.protocol(
-            flags, settings, epsilon=flags.epsilon, num_noise=flags.num_noise, num_images=flags.num_images
-        )
-        name = flags.name or classifier.name
-        directory = pathlib.Path(flags.export_dir or (path if classifier.kind == "run" else path.parent) / "export")
+        # Everything that can fail for the user's reasons comes before any work.
+        chosen = artifacts.chosen(_formats(flags))
+        classifier, data, arguments = _prepare(flags, path)
+        directory = arguments.pop("directory")
         if flags.demo:
-            _check_demo(flags, data, directory, name)
-    reports = flags.evaluation_dir or (path / "evaluation" if classifier.kind == "run" else None)
+            _check_demo(flags, data, directory, arguments["name"])
     progress = Progress()
     try:
         with call.user_errors():
             version = stage.export(
-                classifier,
-                data,
-                directory,
-                name=name,
-                formats=[*flags.formats, *([flags.quantize] if flags.quantize else [])],
-                version=flags.version,
-                threshold=threshold,
-                resize=flags.resize,
-                protocol=protocol,
-                store=evaluation.Store(pathlib.Path(reports) / "scores" if reports else None),
-                progress=progress,
+                classifier, data, directory, formats=chosen, threshold=threshold, progress=progress, **arguments
             )
     except (verification.VerificationError, evaluation.NonFiniteLogitsError) as error:
         raise commands.UserError(f"{error}; nothing was exported", code=1) from error
     finally:
         progress.end()
-    _tell(version)
+    _tell(version, chosen)
     if flags.demo:
         with call.user_errors():
             page = demo.write_demo(
                 version, directory / "demo", images=data.test_images[:12], labels=data.test_labels[:12]
             )
-        print(f"Try it in a browser:   python -m http.server --directory {shlex.quote(str(page))}")
+        print(f"Try it in a browser:   {_python()} -m http.server --directory {shlex.quote(str(page))}")
+
+
+def _formats(flags: absl_flags.FlagValues) -> list[str]:
+    return [*flags.formats, *([flags.quantize] if flags.quantize and flags.quantize not in flags.formats else [])]
+
+
+def _prepare(flags: absl_flags.FlagValues, path: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
+    """The classifier, its data, and arguments of `export`: where to, under which name, measured how."""
+    from keras_acet import classifiers, evaluation
+
+    classifier = classifiers.load(path)
+    is_run = flags.run_dir is not None
+    settings = [data_flags.data_settings(classifier)] if is_run else []
+    data = data_flags.load_data(flags, settings)
+    classifiers.check(classifier, data)
+    reports = flags.evaluation_dir or (path / "evaluation" if is_run else None)
+    return (
+        classifier,
+        data,
+        {
+            "directory": pathlib.Path(flags.export_dir or (path if is_run else path.parent) / "export"),
+            "name": flags.name or classifier.name,
+            "version": flags.version,
+            "resize": flags.resize,
+            "protocol": data_flags.protocol(
+                flags, settings, epsilon=flags.epsilon, num_noise=flags.num_noise, num_images=flags.num_images
+            ),
+            "store": evaluation.Store(pathlib.Path(reports) / "scores" if reports else None),
+        },
+    )
 
 
 def _check_installed() -> None:
@@ -184,38 +199,35 @@ def _check_demo(flags: absl_flags.FlagValues, data: Any, directory: pathlib.Path
     if name == "demo":
         raise commands.UserError("--demo writes to EXPORT_DIR/demo; give the model another --name")
     demo.check_directory(directory / "demo")
-    if "onnx" not in flags.formats:
+    if "onnx" not in _formats(flags):
         raise commands.UserError("--demo needs the ONNX file; add onnx to --formats")
     if not takes_files(data.image_shape):
         raise commands.UserError(f"--demo is for images; those of {data.name} have shape {data.image_shape}")
     demo.fetch_runtime()  # npm, or what it needs, may be missing
 
 
-def _tell(version: pathlib.Path) -> None:
-    import json
+def _tell(version: pathlib.Path, chosen: list[Any]) -> None:
+    """Prints the confidence on every set, and how to use what was written."""
+    from keras_acet.export.metadata import read
 
-    from keras_acet.export.clients.images import takes_files
-
-    metadata = json.loads((version / "metadata.json").read_text(encoding="utf-8"))
-    rows = metadata["confidence"]
-    width = max(len(row["set"]) for row in rows)
-    print(f"\n{'set':{width}}  images    MMC  accepted (threshold {metadata['threshold']['value']:.4f})")
-    for row in rows:
-        numbers = f"{row['n']:6d} {row['mmc']:6.3f} {row['accepted']:9.1%}" if row["n"] else "     -      -         -"
-        print(f"{row['set']:{width}}  {numbers}  {row['note']}".rstrip())
+    metadata = read(version / "metadata.json")
+    width = max(len(row.set) for row in metadata.confidence)
+    print(f"\n{'set':{width}}  images    MMC  accepted (threshold {metadata.threshold.value:.4f})")
+    for row in metadata.confidence:
+        numbers = f"{row.n:6d} {row.mmc:6.3f} {row.accepted:9.1%}" if row.n else "     -      -         -"
+        print(f"{row.set:{width}}  {numbers}  {row.note}".rstrip())
     print(f"\nVerified: {version}")
-    name, about = shlex.quote(metadata["name"]), shlex.quote(str(version / "metadata.json"))
-    clients = "python -m keras_acet.export.clients"
-    if (version / "saved_model.pb").exists():
-        volume = shlex.quote(f"{version.parent.resolve()}:/models/{metadata['name']}:ro")
-        print(
-            f"Serve the SavedModel:  docker run -p 8500:8500 -p 8501:8501 -v {volume} -e MODEL_NAME={name} "
-            "tensorflow/serving:2.21.0"
-        )
-        if takes_files(metadata["input"]["shape"]):
-            print(f"Ask it:                {clients} rest --model {name} --metadata {about} IMAGE.png")
-    if (version / "model.onnx").exists() and len(metadata["input"]["shape"]) == 3:
-        print(f"Ask the ONNX file:     {clients} onnx --model {shlex.quote(str(version / 'model.onnx'))} IMAGE.png")
+    for artifact in chosen:
+        for what, command in artifact.usage(version, metadata, f"{_python()} -m keras_acet.export.clients").items():
+            print(f"{what + ':':22} {command}")
+
+
+def _python() -> str:
+    """How this Python is started from here."""
+    found, here = shutil.which("python"), pathlib.Path(sys.executable)
+    if found is not None and os.path.abspath(found) == os.path.abspath(sys.executable):
+        return "python"
+    return shlex.quote(str(here.relative_to(pathlib.Path.cwd()) if here.is_relative_to(pathlib.Path.cwd()) else here))
 
 
 COMMAND = commands.Command(

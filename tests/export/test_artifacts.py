@@ -3,6 +3,7 @@
 import inspect
 import json
 import pathlib
+import types
 
 import keras
 import numpy as np
@@ -165,7 +166,7 @@ def test_conformance(name):
         source = artifacts.base.source_of(load)
         compile(source, name, "exec")
         assert "keras_acet" not in source and "from ." not in source
-    about = {"name": "it", "input": {"shape": [8, 8, 1]}}
+    about = types.SimpleNamespace(name="it", input=types.SimpleNamespace(shape=[8, 8, 1]))
     for command in artifact.usage(pathlib.Path("it") / "1", about, "CLIENTS").values():
         assert command.startswith(("CLIENTS ", "docker "))
 
