@@ -195,7 +195,7 @@ def check_weight(weight: Any) -> None:
             "`weight` must be a number or a keras.optimizers.schedules.LearningRateSchedule. "
             f"Received: weight={weight!r} of type {type(weight).__name__}."
         )
-    if isinstance(weight, numbers.Real) and not 0 <= weight < float("inf"):
+    if isinstance(weight, numbers.Real) and not 0 <= float(weight) < float("inf"):
         raise ValueError(f"`weight` must be a finite number, at least 0. Received: weight={weight}.")
 
 

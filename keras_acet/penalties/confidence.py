@@ -169,6 +169,26 @@ class ConfidencePenalty(Penalty):
         }
 
 
+def from_recipe(recipe: Any, parts: Any) -> ConfidencePenalty:
+    """Makes the penalty of the methods "ceda" and "acet".
+
+    Args:
+        recipe: The settings of a run, a `training.Recipe`.
+        parts: What makes noise, attack and weight of them, see `training.building.Parts`.
+    """
+    always = {
+        "weight": parts.weight(),
+        "attack_precision": recipe.attack_precision,
+        "noise_fraction": recipe.noise_fraction,
+    }
+    if recipe.method == "ceda":
+        return ConfidencePenalty(parts.noise(), **always)
+    noise, attack = parts.noise(), parts.attack()
+    pool = NoisePool(recipe.pool_size, recipe.refresh_probability) if recipe.adversary == "persistent" else None
+    chance, seed = recipe.image_start_probability, parts.seeds["pool"]
+    return ConfidencePenalty(noise, attack, image_start_probability=chance, pool=pool, seed=seed, **always)
+
+
 def _check_parts(noise: Any, attack: Any, pool: Any) -> None:
     if not isinstance(noise, keras.layers.Layer) or isinstance(noise, Penalty) or hasattr(noise, "maximize"):
         raise TypeError(

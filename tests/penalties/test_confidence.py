@@ -1,3 +1,6 @@
+import types
+from typing import ClassVar
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ from helpers.penalties import OnesNoise, bright_network, brightness
 from keras_acet.attack import PGD
 from keras_acet.noise import PaperNoise, UniformNoise
 from keras_acet.penalties import ConfidencePenalty, NoisePool
+from keras_acet.penalties.confidence import from_recipe
 
 IMAGES = np.random.default_rng(0).uniform(size=(8, 4, 4, 1)).astype(np.float32)
 
@@ -214,3 +218,30 @@ def test_a_pool_needs_images_of_one_size():
 def test_config_round_trip(penalty):
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(penalty))
     assert copy.get_config() == penalty.get_config()
+
+
+class Parts:
+    """What makes the parts of a run, with objects that can be told apart."""
+
+    seeds: ClassVar = {"pool": 7}
+
+    def noise(self):
+        return NOISE
+
+    def attack(self):
+        return PGD(num_steps=3, seed=1)
+
+    def weight(self):
+        return 0.5
+
+
+@pytest.mark.parametrize(("method", "adversary"), [("ceda", "fresh"), ("acet", "fresh"), ("acet", "persistent")])
+def test_settings_of_a_run_make_it(method, adversary):
+    recipe = types.SimpleNamespace(method=method, adversary=adversary, attack_precision="bfloat16", noise_fraction=0.5)
+    recipe.pool_size, recipe.refresh_probability, recipe.image_start_probability = 30, 0.2, 0.25
+    made = from_recipe(recipe, Parts())
+    assert (made.noise, made.weight, made.attack_precision, made.noise_fraction) == (NOISE, 0.5, "bfloat16", 0.5)
+    assert (None if made.attack is None else made.attack.num_steps) == (None if method == "ceda" else 3)
+    assert (made.image_start_probability, made.seed) == ((0, None) if method == "ceda" else (0.25, 7))
+    pool = made.pool and (made.pool.size, made.pool.refresh_probability)
+    assert pool == ((30, 0.2) if adversary == "persistent" else None)

@@ -1,10 +1,22 @@
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import scipy.ndimage
 import tensorflow as tf
 
-from keras_acet.noise import PaperNoise, PermutedNoise, UniformNoise, gaussian_blur, permute_pixels, rescale_range
+from keras_acet import noise
+from keras_acet.noise import (
+    Noise,
+    PaperNoise,
+    PermutedNoise,
+    UniformNoise,
+    gaussian_blur,
+    permute_pixels,
+    rescale_range,
+)
 
 
 def random_images(*shape, seed=0):
@@ -103,3 +115,57 @@ def test_bad_arguments():
         PaperNoise(sigma_per="pixel")
     with pytest.raises(ValueError, match=r"PaperNoise.*\(batch, height, width, channels\).*use `UniformNoise`"):
         PaperNoise()(np.zeros((4, 2), np.float32))
+
+
+@keras.saving.register_keras_serializable("keras_acet_tests")
+class GrayNoise(Noise):
+    """A kind of a user's own."""
+
+    takes_vectors = True
+
+    def __init__(self, level=0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.level = level
+
+    def call(self, images):
+        return tf.fill(tf.shape(images), self.level)
+
+    def get_config(self):
+        return {"level": self.level, **super().get_config()}
+
+
+@pytest.mark.parametrize("make", [*map(noise.kind, noise.names()), GrayNoise], ids=lambda make: make.__name__)
+def test_every_kind_keeps_shape_and_range_and_its_config(make):
+    made = make(seed=3)
+    images = random_images(5, 8, 6, 3)
+    drawn = made(images).numpy()
+    assert drawn.shape == images.shape
+    assert drawn.dtype == np.float32
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
+    assert type(copy) is make
+    assert copy.get_config() == made.get_config()
+    if make.takes_vectors:
+        assert made(random_images(4, 2)).shape == (4, 2)
+
+
+def test_a_kind_is_made_by_its_name():
+    settings = {"min_sigma": 1.2, "max_sigma": 2.0, "sigma_per": "image", "epochs": 3}
+    made = noise.build("paper", seed=5, settings=settings)
+    assert isinstance(made, PaperNoise)
+    assert (made.min_sigma, made.max_sigma, made.sigma_per, made.seed) == (1.2, 2.0, "image", 5)
+    assert isinstance(noise.build("uniform", settings=settings), UniformNoise)
+    with pytest.raises(ValueError, match=r"The noise must be one of \('paper', 'permuted', 'uniform'\).*'pink'"):
+        noise.build("pink")
+
+
+def test_names_are_told_without_tensorflow():
+    code = "import sys, keras_acet.noise as noise; print(noise.names(), 'tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "('paper', 'permuted', 'uniform') False"
+
+
+def test_no_such_name():
+    with pytest.raises(AttributeError, match="module 'keras_acet.noise' has no attribute 'PinkNoise'"):
+        noise.PinkNoise  # noqa: B018

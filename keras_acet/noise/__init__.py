@@ -1,0 +1,105 @@
+"""The out-distribution p_out: objects that turn a batch of images into a batch of images without a class.
+
+A kind of noise is a file of this folder, under whose name the command line knows it, and a line below for type
+checkers. One of your own is a subclass of `Noise` and goes wherever one of these goes. Each is a Keras layer, so that
+the state of its random generator is found, saved and restored with the model that owns it.
+
+Nothing here is loaded before its first use, so that `names` answers without TensorFlow.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # isort: off
+    from keras_acet.noise.base import Noise as Noise
+    from keras_acet.noise.operations import gaussian_blur as gaussian_blur
+    from keras_acet.noise.operations import permute_pixels as permute_pixels
+    from keras_acet.noise.operations import rescale_range as rescale_range
+    from keras_acet.noise.paper import PaperNoise as PaperNoise
+    from keras_acet.noise.permuted import PermutedNoise as PermutedNoise
+    from keras_acet.noise.uniform import UniformNoise as UniformNoise
+    # isort: on
+
+_NO_KINDS = ("base", "operations")
+
+
+def names() -> tuple[str, ...]:
+    """Lists the kinds of noise of this package, sorted.
+
+    >>> names()
+    ('paper', 'permuted', 'uniform')
+    """
+    modules = [module.name for module in pkgutil.iter_modules(__path__)]
+    return tuple(sorted(name for name in modules if not name.startswith("_") and name not in _NO_KINDS))
+
+
+def kind(name: str) -> "type[Noise]":
+    """Looks up the class of a kind of noise.
+
+    Raises:
+        ValueError: If there is no kind of this name.
+
+    Example:
+
+    >>> kind("uniform").takes_vectors
+    True
+    """
+    if name not in names():
+        raise ValueError(f"The noise must be one of {names()}. Received: {name!r}.")
+    from keras_acet.noise.base import Noise
+
+    module = importlib.import_module(f"keras_acet.noise.{name}")
+    (found,) = (value for value in _defined_in(module).values() if isinstance(value, type) and issubclass(value, Noise))
+    return found
+
+
+def build(name: str, *, seed: Any = None, settings: Mapping[str, Any] = MappingProxyType({})) -> "Noise":
+    """Makes a noise by the name of its kind.
+
+    Args:
+        name: One of `names()`.
+        seed: int or `keras.random.SeedGenerator`; None draws one from Keras' global generator.
+        settings: Name -> value, such as all settings of a run; those are taken that are arguments of the class.
+
+    Raises:
+        ValueError: If there is no kind of this name, or a value is out of its range.
+
+    Example:
+
+    >>> build("paper", seed=0, settings={"min_sigma": 2.0, "epochs": 3}).min_sigma
+    2.0
+    """
+    made_of = kind(name)
+    arguments = inspect.signature(made_of).parameters.keys() - {"seed", "name"}
+    return made_of(seed=seed, **{argument: settings[argument] for argument in arguments if argument in settings})
+
+
+def _defined_in(module: Any) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    }
+
+
+def _load() -> None:
+    for module in (*_NO_KINDS, *names()):  # all of them, so that Keras knows every kind
+        globals().update(_defined_in(importlib.import_module(f"keras_acet.noise.{module}")))
+
+
+def __getattr__(name: str) -> Any:
+    if not name.startswith("__"):
+        _load()
+    if name not in globals():
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    _load()
+    return sorted(globals())

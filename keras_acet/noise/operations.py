@@ -1,0 +1,98 @@
+"""Operations on batches of images of which noise is made."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_acet.noise._checks import check_images
+
+_NUM_SIDE_TAPS = 7  # taps -7..7: a 15x15 kernel
+
+
+def permute_pixels(images: tf.Tensor, *, seed: int | keras.random.SeedGenerator) -> tf.Tensor:
+    """Permutes the pixel positions of each image; the channels of a pixel stay together.
+
+    `out[i, p] = images[i, pi_i(p)]` with a new uniform permutation `pi_i` of the `height * width` positions for
+    every image, so the multiset of an image's pixels is kept.
+
+    Args:
+        images: Tensor of shape `(batch, height, width, channels)`.
+        seed: int or `keras.random.SeedGenerator`.
+
+    Returns:
+        Tensor of the shape and dtype of `images`.
+
+    Raises:
+        ValueError: If `images` is not of rank 4.
+    """
+    images = check_images(images, "permute_pixels")
+    height, width, channels = images.shape[1:]
+    keys = keras.random.uniform((tf.shape(images)[0], height * width), seed=seed)
+    pixels = tf.reshape(images, (-1, height * width, channels))
+    permuted = tf.gather(pixels, tf.argsort(keys), batch_dims=1)
+    return tf.reshape(permuted, tf.shape(images))
+
+
+def gaussian_blur(images: tf.Tensor, *, sigma: float | tf.Tensor) -> tf.Tensor:
+    """Applies a Gaussian low-pass filter.
+
+    Convolves each channel with the kernel `w[s, t] ~ exp(-(s^2 + t^2) / (2 sigma^2))`, `s, t = -7..7`, normalised
+    to sum 1, the image continued symmetrically at its borders (`... x1 x0 | x0 x1 ...`).
+
+    The kernel is a product of two one-dimensional ones and the border rule is linear, so the filter is written as
+    one small matrix per axis: `out = A x A^T` for every channel. That costs two matrix products instead of a 15x15
+    convolution and works for images narrower than the kernel.
+
+    Args:
+        images: Float tensor of shape `(batch, height, width, channels)`.
+        sigma: Standard deviation in pixels, positive: a scalar, or shape `(batch,)` for one per image.
+
+    Returns:
+        Float tensor of the shape of `images`.
+
+    Raises:
+        ValueError: If `images` is not of rank 4.
+
+    Source: p_out of Hein et al., CVPR 2019, as in the authors' code.
+    """
+    images = check_images(images, "gaussian_blur")
+    sigma = tf.cast(sigma, images.dtype)[..., None]
+    offsets = tf.range(-_NUM_SIDE_TAPS, _NUM_SIDE_TAPS + 1, dtype=images.dtype)
+    taps = tf.exp(-(offsets**2) / (2 * sigma**2))
+    taps /= tf.reduce_sum(taps, axis=-1, keepdims=True)
+    rows = tf.einsum("...t,thi->...hi", taps, _symmetric_shifts(images.shape[1], images.dtype))
+    columns = tf.einsum("...t,twj->...wj", taps, _symmetric_shifts(images.shape[2], images.dtype))
+    if sigma.shape.rank == 1:
+        return tf.einsum("hi,nijc,wj->nhwc", rows, images, columns)
+    return tf.einsum("nhi,nijc,nwj->nhwc", rows, images, columns)
+
+
+def _symmetric_shifts(size: int, dtype: tf.DType) -> tf.Tensor:
+    """Matrices `S` of shape `(15, size, size)`: `(S[t] x)[i] = x[i + t - 7]`, continued symmetrically."""
+    position = np.arange(size) + np.arange(-_NUM_SIDE_TAPS, _NUM_SIDE_TAPS + 1)[:, None]
+    position %= 2 * size  # the symmetric continuation has period 2 * size
+    position = np.where(position < size, position, 2 * size - 1 - position)
+    return tf.constant(position[..., None] == np.arange(size), dtype=dtype)
+
+
+def rescale_range(images: tf.Tensor) -> tf.Tensor:
+    """Maps each image linearly onto exactly [0, 1].
+
+    `out = (x - min) / (max - min)`, minimum and maximum over height, width and channels together. A constant image,
+    where that is 0/0 (the authors' code divides by zero), becomes all zeros.
+
+    Args:
+        images: Float tensor of shape `(batch, ...)`.
+
+    Returns:
+        Float tensor of the shape of `images`, in `[0, 1]`.
+
+    Example:
+
+    >>> rescale_range(tf.constant([[2.0, 4.0, 3.0], [5.0, 5.0, 5.0]])).numpy().tolist()
+    [[0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]
+    """
+    images = tf.convert_to_tensor(images)
+    axes = list(range(1, images.shape.rank))
+    smallest = tf.reduce_min(images, axis=axes, keepdims=True)
+    return tf.math.divide_no_nan(images - smallest, tf.reduce_max(images, axis=axes, keepdims=True) - smallest)
