@@ -1,15 +1,47 @@
-"""From a trained run to artifacts for TensorFlow Serving and ONNX Runtime that prove themselves.
+"""From a trained classifier to artifacts for TensorFlow Serving and ONNX Runtime that prove themselves.
 
-The folder is installed as `keras_acet.export`; `python -m export` is its command line.
+The folder is installed as `keras_acet.export`; `python -m export` is its command line. TensorFlow is loaded when
+something is used, so that `--help` and the clients answer without it.
 """
 
-__all__ = ["VerificationError", "export"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # isort: off
+    from .artifacts import Artifact as Artifact
+    from .artifacts import Int8OnnxFile as Int8OnnxFile
+    from .artifacts import OnnxFile as OnnxFile
+    from .artifacts import SavedModel as SavedModel
+    from .demo import write_demo as write_demo
+    from .stage import export as export
+    from .stage import export_model as export_model
+    from .verification import VerificationError as VerificationError
+    # isort: on
+
+_PLACES = {
+    "Artifact": "artifacts",
+    "Int8OnnxFile": "artifacts",
+    "OnnxFile": "artifacts",
+    "SavedModel": "artifacts",
+    "VerificationError": "verification",
+    "export": "stage",
+    "export_model": "stage",
+    "write_demo": "demo",
+}
+__all__ = [
+    "Artifact",
+    "Int8OnnxFile",
+    "OnnxFile",
+    "SavedModel",
+    "VerificationError",
+    "export",
+    "export_model",
+    "write_demo",
+]
 
 
-def __getattr__(name):
-    """Loads TensorFlow only when something is used: the command line answers `--help` without it."""
-    if name in __all__:
-        from . import stage
-
-        return stage.export if name == "export" else stage.verification.VerificationError
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_PLACES[name]}", __name__), name)

@@ -3,14 +3,17 @@
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 
+import keras
 import tensorflow as tf
 
-from keras_acet import evaluation
+from keras_acet import classifiers, evaluation
 from keras_acet.classifiers import Classifier
 from keras_acet.datasets import Data
+from keras_acet.training import ACETModel
 
 from . import artifacts, metadata, model_card, verification
 from .artifacts import Artifact, Source, Subject
@@ -21,12 +24,12 @@ from .versions import check_version, new_version
 DEFAULT_FORMATS = ("savedmodel", "onnx")
 
 
-def export(
-    classifier: Classifier,
+def export_model(
+    model: keras.Model | Classifier,
     data: Data,
-    directory: str | pathlib.Path,
+    directory: str | os.PathLike[str],
     *,
-    name: str,
+    name: str | None = None,
     formats: Iterable[str | Artifact] = DEFAULT_FORMATS,
     version: int | None = None,
     threshold: str | float = "95",
@@ -36,7 +39,7 @@ def export(
     store: evaluation.Store | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> pathlib.Path:
-    """Exports a classifier as `directory/NAME/VERSION`, whole and verified, or not at all.
+    """Exports a trained model as `directory/NAME/VERSION`, whole and verified, or not at all.
 
     The version holds what each format writes: a SavedModel with warm-up requests (see `artifacts.savedmodel`);
     `model.onnx` and `model.int8.onnx` (see `onnx_graph.wrap`). And always `metadata.json` (see `export.metadata`),
@@ -44,10 +47,11 @@ def export(
     artifact with the live model, on real images, noise, attacked noise and guard cases.
 
     Args:
-        classifier: `classifiers.Classifier` of kind "run" or "keras", that has passed `classifiers.check`.
-        data: `datasets.Data`.
+        model: `keras.Model` from images in [0, 1] to logits, an `ACETModel` too; or a `classifiers.Classifier` of one,
+            which also tells of its run and has a fingerprint for `store`.
+        data: `datasets.Data`: the data that it was trained for.
         directory: Where the model's folder lies, or will.
-        name: What the model is called, in the path too.
+        name: What the exported model is called, in the path too; None for the name of the model.
         formats: List of names, some of "savedmodel", "onnx" and "int8" (a quantised ONNX file), or of `Artifact`
             objects, of your own say.
         version: int >= 1, or None for the next one.
@@ -64,14 +68,23 @@ def export(
 
     Raises:
         TypeError: If a format is neither a name nor an artifact.
-        ValueError: If an argument is not as described, the version exists, or a format cannot hold the network.
+        ValueError: If an argument is not as described, `model` does not fit the data or gives no logits, the version
+            exists, or a format cannot hold the network.
         VerificationError: If an artifact says something else than the live model.
         OSError: If a file cannot be written.
+
+    Example, in two lines:
+
+        path = ka.export_model(model, data, "models", formats=["savedmodel", "onnx", "int8"])
+        print((path / "MODEL_CARD.md").read_text())
     """
     chosen = artifacts.chosen(formats)
+    classifier = _as_classifier(model)
+    name = classifier.name if name is None else name
     _check_arguments(classifier, name, threshold)
     directory = pathlib.Path(directory) / name
     check_version(directory, version)
+    classifiers.check(classifier, data)
     tell = progress or (lambda text: None)
     source = Source(classifier, data)
     for artifact in chosen:  # before the attacks, which take longest
@@ -84,6 +97,20 @@ def export(
         _write(new.folder, about, chosen, subjects, tell)
     assert new.path is not None
     return new.path
+
+
+export = export_model  # its older name, for one version
+
+
+def _as_classifier(model):
+    if isinstance(model, Classifier):
+        return model
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a keras.Model or a `classifiers.Classifier`. Received: {model!r}.")
+    name = model.name
+    while isinstance(model, ACETModel):
+        model = model.network
+    return Classifier(model, "keras", name=name)
 
 
 def _check_arguments(classifier, name, threshold):

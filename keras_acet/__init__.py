@@ -18,6 +18,7 @@ if typing.TYPE_CHECKING:
     from keras_acet import classifiers
     from keras_acet import datasets
     from keras_acet import evaluation
+    from keras_acet import export
     from keras_acet import intervals
     from keras_acet import losses
     from keras_acet import metrics
@@ -34,6 +35,7 @@ if typing.TYPE_CHECKING:
     from keras_acet.adversary import Adversary
     from keras_acet.adversary import PersistentAdversary
     from keras_acet.evaluation import evaluate
+    from keras_acet.export import export_model
     from keras_acet.training import ACETModel
     # isort: on
 
@@ -49,6 +51,8 @@ __all__ = [
     "datasets",
     "evaluate",
     "evaluation",
+    "export",
+    "export_model",
     "intervals",
     "losses",
     "metrics",
@@ -68,6 +72,7 @@ _PLACES = {  # of the names that are no modules
     "Adversary": "adversary",
     "PersistentAdversary": "adversary",
     "evaluate": "evaluation",
+    "export_model": "export",
 }
 
 
@@ -75,7 +80,14 @@ def __getattr__(name):
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     importlib.import_module("keras_acet._backend")  # first: it looks at the backend before anything imports Keras
-    module = importlib.import_module(f"keras_acet.{_PLACES.get(name, name)}")
+    try:
+        module = importlib.import_module(f"keras_acet.{_PLACES.get(name, name)}")
+    except ModuleNotFoundError as error:
+        if error.name != "keras_acet.export":
+            raise
+        raise ImportError(
+            "keras_acet.export lies beside the package in a checkout. Run `pip install -e .` there once to use it."
+        ) from error
     value = getattr(module, name) if name in _PLACES else module
     globals()[name] = value
     return value

@@ -141,7 +141,7 @@ def _run(call: commands.Call) -> None:
     progress = Progress()
     try:
         with call.user_errors():
-            version = stage.export(
+            version = stage.export_model(
                 classifier, data, directory, formats=chosen, threshold=threshold, progress=progress, **arguments
             )
     except (verification.VerificationError, evaluation.NonFiniteLogitsError) as error:
@@ -169,7 +169,6 @@ def _prepare(flags: absl_flags.FlagValues, path: pathlib.Path) -> tuple[Any, Any
     is_run = flags.run_dir is not None
     settings = [data_flags.data_settings(classifier)] if is_run else []
     data = data_flags.load_data(flags, settings)
-    classifiers.check(classifier, data)
     reports = flags.evaluation_dir or (path / "evaluation" if is_run else None)
     return (
         classifier,

@@ -3,12 +3,14 @@
 import inspect
 import json
 import pathlib
+import sys
 import types
 
 import keras
 import numpy as np
 import pytest
 
+import keras_acet as ka
 from keras_acet import classifiers, datasets, evaluation
 from keras_acet.attack import PGD
 from keras_acet.export import artifacts, stage, verification
@@ -88,17 +90,14 @@ def classifier(tmp_path_factory, digits):
     return classifiers.load(path)
 
 
+QUICK = {
+    "protocol": evaluation.Protocol(num_noise=8, num_images=100),
+    "suite": lambda epsilon, *, seed=0: [evaluation.Trial("short", PGD(epsilon=epsilon, num_steps=5, seed=seed))],
+}
+
+
 def export(classifier, data, directory, formats, **arguments):
-    return stage.export(
-        classifier,
-        data,
-        directory,
-        name="dense",
-        formats=formats,
-        protocol=evaluation.Protocol(num_noise=8, num_images=100),
-        suite=lambda epsilon, *, seed=0: [evaluation.Trial("short", PGD(epsilon=epsilon, num_steps=5, seed=seed))],
-        **arguments,
-    )
+    return ka.export_model(classifier, data, directory, name="dense", formats=formats, **QUICK, **arguments)
 
 
 def test_an_artifact_of_ones_own(classifier, digits, tmp_path):
@@ -115,6 +114,40 @@ def test_an_artifact_of_ones_own(classifier, digits, tmp_path):
     assert "writing dense.npz" in told and "verifying dense.npz (numpy)" in told
     source = inspect.getsource(load_dense) + inspect.getsource(DenseWeights)
     assert len(source.splitlines()) <= 40 + 4, "as short as promised, docstrings and blank lines aside"
+
+
+def test_a_live_model_in_one_line(classifier, digits, tmp_path, monkeypatch):
+    network = keras.Model(classifier.network.inputs, classifier.network.outputs, name="mine")
+    seen = []
+    monkeypatch.setattr(stage, "new_version", lambda *arguments: seen.append(arguments) or _stop())
+    with pytest.raises(_StopError):
+        ka.export_model(ka.ACETModel(network, name="mine"), digits, tmp_path, **QUICK)
+    assert seen == [(tmp_path / "mine", None)], "named as the model"
+    assert ka.export.export is ka.export_model
+
+
+class _StopError(Exception):
+    pass
+
+
+def _stop():
+    raise _StopError
+
+
+def test_a_model_that_gives_probabilities_is_refused(digits, tmp_path):
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")]
+    with pytest.raises(ValueError, match="must give logits"):
+        ka.export_model(keras.Sequential(layers), digits, tmp_path)
+    with pytest.raises(TypeError, match="`model` must be a keras.Model or a `classifiers.Classifier`. Received: 'x'"):
+        ka.export_model("x", digits, tmp_path)
+
+
+def test_a_checkout_without_installation_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_acet.export", None)
+    for name in ("export", "export_model"):
+        monkeypatch.delitem(vars(ka), name, raising=False)
+        with pytest.raises(ImportError, match="beside the package in a checkout. Run `pip install -e .` there once"):
+            getattr(ka, name)
 
 
 def test_a_wrong_one_is_refused_and_leaves_nothing(classifier, digits, tmp_path):

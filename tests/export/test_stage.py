@@ -3,7 +3,9 @@ import io
 import json
 import random
 import re
+import shlex
 import shutil
+import subprocess
 import threading
 import time
 
@@ -57,7 +59,7 @@ def network_file(tmp_path_factory, digits):
 def version(tmp_path_factory, network_file, digits):
     """A whole export, with an int8 variant."""
     directory = tmp_path_factory.mktemp("export")
-    return stage.export(
+    return stage.export_model(
         classifiers.load(network_file),
         digits,
         directory,
@@ -444,7 +446,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, network_file, digits, monkeyp
 
     monkeypatch.setattr(savedmodel, "write_savedmodel", full_disk)
     with pytest.raises(OSError, match="export cannot be written: No space left on device"):
-        stage.export(
+        stage.export_model(
             classifiers.load(network_file),
             digits,
             tmp_path / "export",
@@ -468,14 +470,14 @@ def test_a_failure_leaves_nothing_behind(tmp_path, network_file, digits, monkeyp
 )
 def test_bad_arguments(tmp_path, network_file, digits, options, message):
     with pytest.raises(ValueError, match=message):
-        stage.export(classifiers.load(network_file), digits, tmp_path / "x", **{"name": "digits", **options})
+        stage.export_model(classifiers.load(network_file), digits, tmp_path / "x", **{"name": "digits", **options})
     assert not (tmp_path / "x").exists()
 
 
 def test_an_onnx_file_cannot_be_exported_again(version, tmp_path, digits):
     classifier = classifiers.load(version / "model.onnx")
     with pytest.raises(ValueError, match="An export needs a Keras model: a run directory or a .keras file."):
-        stage.export(classifier, digits, tmp_path / "x", name="digits")
+        stage.export_model(classifier, digits, tmp_path / "x", name="digits")
 
 
 # The command line.
@@ -504,6 +506,11 @@ def test_the_command_line_exports_a_run(start_export, run_dir, tmp_path):
     about = json.loads((version / "metadata.json").read_text())
     assert about["flags"]["method"] == "plain" and about["method"] == "plain" and about["seed"] == 0
     assert not (version / "saved_model.pb").exists() and (version / "model.onnx").exists()
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("Ask model.onnx:"))
+    (tmp_path / "seven.png").write_bytes(encoded(np.zeros((8, 8), np.uint8)))
+    command = shlex.split(line.partition(":")[2].replace("IMAGE.png", "seven.png"))
+    asked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert re.fullmatch(r"seven.png: \d  confidence 0\.\d+  (not )?accepted\n", asked.stdout), asked.stderr
     again = start_export([*arguments, "--version=1"], tmp_path).wait()
     assert again.code == 2 and "Version 1 of run exists already" in again.stderr
 

@@ -100,7 +100,7 @@ def repository(tmp_path_factory, data):
     model.fit(data.train, epochs=3, verbose=0, shuffle=False)
     path = tmp_path_factory.mktemp("model") / "digits.keras"
     model.save(path)
-    version = stage.export(
+    version = stage.export_model(
         classifiers.load(path),
         data,
         tmp_path_factory.mktemp("repository"),
