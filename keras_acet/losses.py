@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def log_max_confidence(logits):
+def log_max_confidence(logits: tf.Tensor) -> tf.Tensor:
     """Computes the log of the largest softmax probability of each example.
 
     `out[i] = max_k log_softmax(logits[i])[k]`, always in `[-log(num_classes), 0]`. Its mean over noise images
@@ -32,7 +32,7 @@ def log_max_confidence(logits):
     return -tf.math.log(tf.reduce_sum(tf.exp(gap), axis=-1))
 
 
-def logit_gap(logits):
+def logit_gap(logits: tf.Tensor) -> tf.Tensor:
     """Computes the gap between the largest and the second largest logit of each example.
 
     `out[i] = z_(1) - z_(2)` with the logits of example `i` in falling order; `0` at a tie, never negative. As an

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def linf_bounds(center, *, epsilon):
+def linf_bounds(center: tf.Tensor, *, epsilon: float | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Computes the corners of the l_inf ball around each image, cut with the pixel box.
 
     `lower = max(center - epsilon, 0)` and `upper = min(center + epsilon, 1)`: an image lies in ball and box exactly
@@ -26,7 +26,7 @@ def linf_bounds(center, *, epsilon):
     return tf.maximum(center - epsilon, 0.0), tf.minimum(center + epsilon, 1.0)
 
 
-def project_linf(images, center, *, epsilon):
+def project_linf(images: tf.Tensor, center: tf.Tensor, *, epsilon: float | tf.Tensor) -> tf.Tensor:
     """Moves each image to the nearest point of the ball around `center` within the pixel box.
 
     `out = min(max(image, lower), upper)` with the corners of `linf_bounds`. Nearest in every l_p norm, because

@@ -7,6 +7,7 @@ them takes no pickle and no graph.
 
 import os
 
+import keras
 import tensorflow as tf
 
 from keras_acet._checks import nearest
@@ -18,7 +19,7 @@ _COUNTERS = ("Variable", "global_step", "beta1_power", "beta2_power")
 _NORM_VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
-def load_published_weights(network, checkpoint):
+def load_published_weights(network: keras.Model, checkpoint: str) -> None:
     """Sets the weights of a ResNet-20 to those of a checkpoint that the authors released.
 
     Nothing is assigned before everything is checked: each variable of `network` gets exactly one

@@ -1,11 +1,13 @@
 """An attack that finds its step sizes by itself."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_acet._shared import where_images
-from keras_acet.attack.base import LinfAttack
+from keras_acet.attack.base import LinfAttack, Move
 
 _MOMENTUM = 0.75
 _MIN_SHARE_OF_INCREASES = 0.75
@@ -43,10 +45,20 @@ class AutoPGD(LinfAttack):
         2. The best point counts from the image itself on, not from the first iterate.
     """
 
-    def __init__(self, *, epsilon=0.3, num_steps=100, start="random", seed=None, name=None):
+    def __init__(
+        self,
+        *,
+        epsilon: float = 0.3,
+        num_steps: int = 100,
+        start: str = "random",
+        seed: int | keras.random.SeedGenerator | None = None,
+        name: str | None = None,
+    ) -> None:
         super().__init__(epsilon=epsilon, num_steps=num_steps, start=start, seed=seed, name=name)
 
-    def _rule(self, x, clip, num_steps):
+    def rule(
+        self, x: tf.Tensor, clip: Callable[[tf.Tensor], tf.Tensor], num_steps: tf.Tensor
+    ) -> tuple[list[tf.Tensor], Move]:
         window = _windows(num_steps)
         per_image = tf.zeros(tf.shape(x)[:1], x.dtype)
 

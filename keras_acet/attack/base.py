@@ -1,12 +1,15 @@
 """What all attacks share: where they start, the loop over the steps, and keeping the best point of each image."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from keras_acet._shared import SeededLayer, where_images
 from keras_acet.projections import linf_bounds, project_linf
+
+Move = Callable[..., tuple[tf.Tensor, ...]]
 
 
 class AttackResult(NamedTuple):
@@ -46,16 +49,16 @@ class Objective:
         images: Float tensor of shape `(batch, ...)`.
     """
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[tf.Tensor], tf.Tensor]) -> None:
         self._function = function
         self._value_graph = _own_graph(self._value)
         self._value_and_gradient_graph = _own_graph(self._value_and_gradient)
 
-    def __call__(self, images):
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the value of each image in the dtype of the images."""
         return (self._value_graph if tf.inside_function() else self._value)(images)
 
-    def value_and_gradient(self, images):
+    def value_and_gradient(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the value of each image and its gradient, of the shape of the images.
 
         Raises:
@@ -83,7 +86,10 @@ class Objective:
 class LinfAttack(SeededLayer):
     """An attack in the l_inf ball of radius `epsilon` around each image, within the pixel box.
 
-    A subclass says how to get from one point to the next, in `_rule`.
+    To write an attack of your own, subclass it and define `rule`, which says how to get from one point to the next:
+    where the attack starts, the loop, the projection and keeping the best point of each image are done here. So that
+    Keras can save a model that holds it, give the class `@keras.saving.register_keras_serializable("YOURS")`, take the
+    arguments below in `__init__`, keep those of your own as attributes and add them in `get_config`.
 
     Args:
         epsilon: Radius of the l_inf ball in pixel units, in `(0, 1]`.
@@ -93,7 +99,15 @@ class LinfAttack(SeededLayer):
         seed: int or `keras.random.SeedGenerator`; None draws one from Keras' global generator.
     """
 
-    def __init__(self, *, epsilon, num_steps, start, seed, name):
+    def __init__(
+        self,
+        *,
+        epsilon: float,
+        num_steps: int,
+        start: str = "random",
+        seed: int | keras.random.SeedGenerator | None = None,
+        name: str | None = None,
+    ) -> None:
         super().__init__(seed=seed, name=name)
         if not 0 < epsilon <= 1:
             raise ValueError(
@@ -109,7 +123,15 @@ class LinfAttack(SeededLayer):
         self.start = start
         self.built = True
 
-    def maximize(self, objective, images, *, start=None, num_steps=None, record=False):
+    def maximize(
+        self,
+        objective: Callable[[tf.Tensor], tf.Tensor] | Objective,
+        images: tf.Tensor,
+        *,
+        start: tf.Tensor | None = None,
+        num_steps: int | tf.Tensor | None = None,
+        record: bool = False,
+    ) -> AttackResult:
         """Maximises `objective` over ball and box around each image.
 
         Args:
@@ -135,7 +157,7 @@ class LinfAttack(SeededLayer):
         elif self.start != "input":
             start = self.start_images(images)
         x = images if start is None else start
-        rule_state, move = self._rule(x, lambda point: tf.clip_by_value(point, lower, upper), num_steps)
+        rule_state, move = self.rule(x, lambda point: tf.clip_by_value(point, lower, upper), num_steps)
 
         def one_step(t, x, best, best_value, first_value, curve, *rule_state):
             value, gradient = objective.value_and_gradient(x)
@@ -163,11 +185,13 @@ class LinfAttack(SeededLayer):
             clean_value = tf.where(num_steps == 0, last_value, first_value)
         if record:
             curve = tf.tensor_scatter_nd_update(curve, [[num_steps]], [best_value])
-        found = [tf.stop_gradient(tensor) for tensor in (best, best_value, clean_value, last)]
-        return AttackResult(*found, tf.stop_gradient(curve) if record else None)
+        best, best_value, clean_value, last = (tf.stop_gradient(x) for x in (best, best_value, clean_value, last))
+        return AttackResult(best, best_value, clean_value, last, tf.stop_gradient(curve) if record else None)
 
-    def _rule(self, x, clip, num_steps):
-        """Says how to get from one point to the next.
+    def rule(
+        self, x: tf.Tensor, clip: Callable[[tf.Tensor], tf.Tensor], num_steps: tf.Tensor
+    ) -> tuple[list[tf.Tensor], Move]:
+        """Says how to get from one point to the next; each attack defines it.
 
         Args:
             x: The first point.
@@ -177,11 +201,12 @@ class LinfAttack(SeededLayer):
         Returns:
             Pair of a list of tensors, the rule's own state, and the function
             `move(t, x, value, gradient, best, is_better, *state) -> (next x, *next state)`; `best` is the best point up
-            to `x`, and `is_better` tells for each image whether that is `x`.
+            to `x`, and `is_better` tells for each image whether that is `x`. Shapes and dtypes stay from step to step;
+            the next `x` has to lie in ball and box, as `clip` makes it.
         """
         raise NotImplementedError
 
-    def start_images(self, images):
+    def start_images(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the points where an attack on `images` begins: the images, or random ones as `start` says."""
         images = tf.convert_to_tensor(images)
         if self.start == "input":
@@ -195,7 +220,7 @@ class LinfAttack(SeededLayer):
         length = keras.random.uniform(one_per_image, seed=self.seed_generator)
         return project_linf(images + length * direction, images, epsilon=self.epsilon)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "epsilon": self.epsilon,
             "num_steps": self.num_steps,

@@ -1,12 +1,14 @@
 """The published attack, with momentum and falling step sizes as options."""
 
 import numbers
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_acet.attack.base import LinfAttack
-from keras_acet.attack.step_sizes import ConstantStep
+from keras_acet.attack.base import LinfAttack, Move
+from keras_acet.attack.step_sizes import ConstantStep, StepSize
 
 
 @keras.saving.register_keras_serializable("keras_acet")
@@ -48,15 +50,25 @@ class PGD(LinfAttack):
     """
 
     def __init__(
-        self, *, epsilon=0.3, num_steps=40, step_size=None, momentum=0.0, start="random", seed=None, name=None
-    ):
+        self,
+        *,
+        epsilon: float = 0.3,
+        num_steps: int = 40,
+        step_size: float | StepSize | None = None,
+        momentum: float = 0.0,
+        start: str = "random",
+        seed: int | keras.random.SeedGenerator | None = None,
+        name: str | None = None,
+    ) -> None:
         super().__init__(epsilon=epsilon, num_steps=num_steps, start=start, seed=seed, name=name)
         if not 0 <= momentum < 1:
             raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum}.")
         self.step_size = ConstantStep(step_size) if isinstance(step_size, numbers.Real) else step_size
         self.momentum = momentum
 
-    def _rule(self, x, clip, num_steps):
+    def rule(
+        self, x: tf.Tensor, clip: Callable[[tf.Tensor], tf.Tensor], num_steps: tf.Tensor
+    ) -> tuple[list[tf.Tensor], Move]:
         step_sizes = self._step_sizes(num_steps)
 
         def move(t, x, value, gradient, best, is_better, x_before):
@@ -72,7 +84,7 @@ class PGD(LinfAttack):
             return tf.fill((num_steps,), self.epsilon / tf.cast(num_steps, tf.float32))
         return self.step_size.sequence(num_steps, self.seed_generator)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "step_size": keras.saving.serialize_keras_object(self.step_size),
             "momentum": self.momentum,

@@ -1,5 +1,7 @@
 """The step sizes of an attack."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -7,7 +9,7 @@ import tensorflow as tf
 class StepSize:
     """The step sizes of an attack, in pixel units: an object with `sequence(num_steps, seed)` and `get_config`."""
 
-    def sequence(self, num_steps, seed):
+    def sequence(self, num_steps: int | tf.Tensor, seed: keras.random.SeedGenerator | None) -> tf.Tensor:
         """Computes the step size of every step.
 
         Args:
@@ -19,11 +21,11 @@ class StepSize:
         """
         raise NotImplementedError
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return dict(vars(self))
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "StepSize":
         return cls(**config)
 
 
@@ -31,10 +33,10 @@ class StepSize:
 class ConstantStep(StepSize):
     """The same step size in every step: `step[t] = size`, in pixel units."""
 
-    def __init__(self, size):
+    def __init__(self, size: float) -> None:
         self.size = _check_positive("size", size)
 
-    def sequence(self, num_steps, seed):
+    def sequence(self, num_steps: int | tf.Tensor, seed: keras.random.SeedGenerator | None) -> tf.Tensor:
         del seed
         return tf.fill((num_steps,), tf.constant(self.size, tf.float32))
 
@@ -52,10 +54,10 @@ class LinearDecay(StepSize):
     [0.5, 0.375, 0.25, 0.125]
     """
 
-    def __init__(self, first):
+    def __init__(self, first: float) -> None:
         self.first = _check_positive("first", first)
 
-    def sequence(self, num_steps, seed):
+    def sequence(self, num_steps: int | tf.Tensor, seed: keras.random.SeedGenerator | None) -> tf.Tensor:
         del seed
         return _falling(self.first, num_steps)
 
@@ -71,13 +73,13 @@ class LogUniformDecay(StepSize):
         high: Largest first step, at least `low`.
     """
 
-    def __init__(self, low, high):
+    def __init__(self, low: float, high: float) -> None:
         self.low = _check_positive("low", low)
         self.high = _check_positive("high", high)
         if low > high:
             raise ValueError(f"`low` must not exceed `high`. Received: low={low}, high={high}.")
 
-    def sequence(self, num_steps, seed):
+    def sequence(self, num_steps: int | tf.Tensor, seed: keras.random.SeedGenerator | None) -> tf.Tensor:
         drawn = keras.random.uniform((), seed=seed)
         return _falling(self.low * (self.high / self.low) ** drawn, num_steps)
 

@@ -9,7 +9,7 @@ Source: the augmentation of Hein et al., CVPR 2019, arXiv:1812.05720.
 import tensorflow as tf
 
 
-def random_crop(images, seed, *, padding=4):
+def random_crop(images: tf.Tensor, seed: tf.Tensor, *, padding: int = 4) -> tf.Tensor:
     """Pads with zeros, then cuts a window of the old size at a random place in each image.
 
     `out[i, y, x] = padded[i, y + dy_i, x + dx_i]` with `dy_i, dx_i` uniform on the whole numbers `0 .. 2 * padding`;
@@ -28,7 +28,7 @@ def random_crop(images, seed, *, padding=4):
     return tf.ensure_shape(cropped, images.shape)
 
 
-def random_flip(images, seed):
+def random_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Mirrors each image left to right with probability one half."""
     images = tf.convert_to_tensor(images)
     batch, _, width, _ = tf.unstack(tf.shape(images))
@@ -39,7 +39,7 @@ def random_flip(images, seed):
     return tf.ensure_shape(tf.gather(images, columns, axis=2, batch_dims=1), images.shape)
 
 
-def random_flip_crop(images, seed, *, padding=4):
+def random_flip_crop(images: tf.Tensor, seed: tf.Tensor, *, padding: int = 4) -> tf.Tensor:
     """`random_flip`, then `random_crop`, each with a seed of its own."""
     flip_seed, crop_seed = tf.unstack(tf.random.split(seed))
     return random_crop(random_flip(images, flip_seed), crop_seed, padding=padding)

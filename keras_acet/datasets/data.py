@@ -2,7 +2,7 @@
 
 import functools
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,8 +11,10 @@ from keras_acet.datasets.checks import check_images, check_labels
 from keras_acet.datasets.embedded import photo_patches
 from keras_acet.files import sha256
 
+Pair = tuple[np.ndarray, np.ndarray]
 
-class OODSets(Mapping):
+
+class OODSets(Mapping[str, np.ndarray | str]):
     """Out-of-distribution sets by name, each read when first asked for.
 
     A value is a float32 array `(n, *image_shape)` in [0, 1], or a `str` of less than 90 characters that says why the
@@ -23,11 +25,11 @@ class OODSets(Mapping):
             `ValueError`, whose text becomes the value.
     """
 
-    def __init__(self, loaders):
+    def __init__(self, loaders: Mapping[str, Callable[[], np.ndarray]]) -> None:
         self._loaders = dict(loaders)
-        self._values = {}
+        self._values: dict[str, np.ndarray | str] = {}
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> np.ndarray | str:
         if name not in self._values:
             try:
                 self._values[name] = self._loaders[name]()
@@ -35,14 +37,14 @@ class OODSets(Mapping):
                 self._values[name] = textwrap.shorten(str(error), 89, placeholder=" ...")
         return self._values[name]
 
-    def joined(self, others):
+    def joined(self, others: "OODSets") -> "OODSets":
         """Returns these sets and other `OODSets`; of two with one name the others' counts."""
         return OODSets({name: functools.partial(_read, sets, name) for sets in (self, others) for name in sets})
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._loaders)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._loaders)
 
 
@@ -91,21 +93,23 @@ class Data:
     >>> data = Data(name="mine", train=(images, labels), batch_size=3)
     >>> data.image_shape, data.num_classes, data.steps_per_epoch, data.test_labels
     ((2, 2, 1), 2, 2, array([0, 1]))
+    >>> data
+    Data('mine': images (2, 2, 1) uint8, 2 classes (0, 1), 8 to train on, 2 to test with; beside it: photos)
     """
 
     def __init__(
         self,
         *,
-        name,
-        train,
-        test=None,
-        class_names=None,
-        batch_size=128,
-        seed=0,
-        augmentation=None,
-        ood=None,
-        calibration_fraction=0.0,
-    ):
+        name: str,
+        train: Pair,
+        test: Pair | None = None,
+        class_names: Sequence[str] | None = None,
+        batch_size: int = 128,
+        seed: int = 0,
+        augmentation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+        ood: Mapping[str, np.ndarray | str] | None = None,
+        calibration_fraction: float = 0.0,
+    ) -> None:
         self.name = name
         self.batch_size = batch_size
         self.seed = seed
@@ -145,10 +149,21 @@ class Data:
         if ood is None:
             is_image = len(self.image_shape) == 3
             ood = OODSets({"photos": functools.partial(photo_patches, self.image_shape)} if is_image else {})
-        self.ood = ood
+        self.ood = (
+            ood if isinstance(ood, OODSets) else OODSets({name: functools.partial(_read, ood, name) for name in ood})
+        )
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.class_names[:10]) + (", ..." if self.num_classes > 10 else "")
+        kept_out = f", {len(self.calibration_labels)} kept out for calibration" if len(self.calibration_labels) else ""
+        return (
+            f"Data({self.name!r}: images {self.image_shape} {self.train_images.dtype}, {self.num_classes} classes "
+            f"({names}), {len(self.train_labels)} to train on{kept_out}, {len(self.test_labels)} to test with; beside "
+            f"it: {', '.join(self.ood) or 'no sets'})"
+        )
 
     @functools.cached_property
-    def train(self):
+    def train(self) -> tf.data.Dataset:
         """One epoch of `(images, labels)` batches; each iteration is the next epoch.
 
         Images are float32 `(batch_size, *image_shape)` in [0, 1], augmented; labels are int64. The first iteration
@@ -159,7 +174,7 @@ class Data:
         epoch = tf.data.Dataset.from_tensors(0).map(lambda _: count.assign_add(1))
         return self._batches(epoch).apply(tf.data.experimental.assert_cardinality(self.steps_per_epoch))
 
-    def train_from(self, epoch):
+    def train_from(self, epoch: int) -> tf.data.Dataset:
         """Endless training batches that begin with the first batch of `epoch`.
 
         Batch `i` is batch `i % steps_per_epoch` of epoch `epoch + i // steps_per_epoch` of an undisturbed run, bit for
@@ -169,7 +184,7 @@ class Data:
         return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
     @functools.cached_property
-    def test(self):
+    def test(self) -> tf.data.Dataset:
         """The test set in its own order: nothing dropped, nothing augmented, same dtypes."""
         images, labels = _on_cpu(self.test_images), _on_cpu(self.test_labels)
         return (
@@ -180,7 +195,7 @@ class Data:
         )
 
     @functools.cached_property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 over shapes, dtypes, images and labels."""
         sets = [self.train_images, self.train_labels, self.test_images, self.test_labels]
         if len(self.calibration_labels):

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def digits():
+def digits() -> tuple[np.ndarray, np.ndarray]:
     """Returns scikit-learn's 1797 8x8 digits, divided by 16, and their labels."""
     from sklearn.datasets import load_digits
 
@@ -11,7 +11,7 @@ def digits():
     return (bunch.images / 16.0).astype(np.float32), bunch.target
 
 
-def moons(random_state):
+def moons(random_state: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns 2000 points of two moons in the unit box, as in the authors' code, and their labels 0 and 1."""
     from sklearn.datasets import make_moons
 
@@ -22,7 +22,7 @@ def moons(random_state):
     return points.astype(np.float32), labels
 
 
-def photo_patches(image_shape):
+def photo_patches(image_shape: tuple[int, ...]) -> np.ndarray:
     """Cuts patches from the two photographs that come with scikit-learn.
 
     Patch `i` is cut at a random place of photograph `i % 2`, which was first reduced by a factor of 1, 2, 3 or 4 (in
@@ -55,8 +55,8 @@ def photo_patches(image_shape):
     patches = np.empty((count, height, width, channels), np.float32)
     for i in range(count):
         versions = scaled[i % 2]
-        photo = versions[i // 2 % len(versions)]
-        top = random.randint(photo.shape[0] - height + 1)
-        left = random.randint(photo.shape[1] - width + 1)
-        patches[i] = photo[top : top + height, left : left + width]
+        version = versions[i // 2 % len(versions)]
+        top = random.randint(version.shape[0] - height + 1)
+        left = random.randint(version.shape[1] - width + 1)
+        patches[i] = version[top : top + height, left : left + width]
     return patches / np.float32(255)

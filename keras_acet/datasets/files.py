@@ -2,39 +2,43 @@
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+Pair = tuple[np.ndarray, np.ndarray]
 _ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 _SPLIT_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _WHOLE_KEYS = ("images", "labels")
 
 
-def read_folder(path, image_size=None):
+def read_folder(path: str, image_size: int | tuple[int, int] | None = None) -> tuple[Pair, Pair | None, list[str]]:
     """Reads a folder of images in one sub-folder per class.
 
     If it holds just `train` and `test`, these are the sets, each with class sub-folders. If all files are gray there
     is one channel, else three; transparency is dropped, animations give their first frame. `image_size` (pixels a
     side, or `(height, width)`) resizes all. Returns `(training pair, test pair or None, class names)`.
     """
-    if image_size is not None:
-        image_size = (image_size, image_size) if np.ndim(image_size) == 0 else tuple(image_size)
-        if len(image_size) != 2 or min(image_size) < 1:
-            raise ValueError(
-                f"`image_size` must be at least 1, or such a pair (height, width). Received: {image_size}."
-            )
+    size = None if image_size is None else _height_and_width(image_size)
     root = Path(path).expanduser()
     if not root.is_dir():
         raise ValueError(f"folder:PATH must name a folder of class folders. Received: {path!r}.")
     has_splits = [folder.name for folder in _subfolders(root)] == ["test", "train"]
     class_names, files, labels = _list_files(root / "train" if has_splits else root)
     if not has_splits:
-        return (read_images(files, image_size), labels), None, class_names
+        return (read_images(files, size), labels), None, class_names
     _, test_files, test_labels = _list_files(root / "test", class_names)
-    images = read_images(files + test_files, image_size)
+    images = read_images(files + test_files, size)
     return (images[: len(files)], labels), (images[len(files) :], test_labels), class_names
+
+
+def _height_and_width(image_size):
+    size = (image_size, image_size) if np.ndim(image_size) == 0 else tuple(image_size)
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"`image_size` must be at least 1, or such a pair (height, width). Received: {size}.")
+    return size
 
 
 def _subfolders(folder):
@@ -62,7 +66,7 @@ def _list_files(folder, class_names=None):
     return class_names, files, np.array(labels)
 
 
-def list_images(path):
+def list_images(path: str) -> list[Path]:
     """Returns the sorted paths of all images in a folder, at any depth; hidden files and folders are left out."""
     root = Path(path).expanduser()
     if not root.is_dir():
@@ -81,7 +85,12 @@ def _is_hidden(path):
     return any(part.startswith(".") for part in path.parts)
 
 
-def read_images(paths, image_size=None, *, mend="Give `image_size` (--image_size)"):
+def read_images(
+    paths: Sequence[Path],
+    image_size: tuple[int, int] | None = None,
+    *,
+    mend: str = "Give `image_size` (--image_size)",
+) -> np.ndarray:
     """Returns a uint8 array `(n, height, width, 1 or 3)`; one channel if all files are gray.
 
     `image_size`, `(height, width)`, resizes all; images of two sizes are refused with `mend` as the advice.
@@ -101,7 +110,7 @@ def read_images(paths, image_size=None, *, mend="Give `image_size` (--image_size
     return np.stack([np.broadcast_to(image, (*size, channels)) for image in images])
 
 
-def read_image(file, image_size=None):
+def read_image(file: Path, image_size: tuple[int, int] | None = None) -> np.ndarray:
     """Returns a uint8 array `(height, width, 1)` for a gray file, else `(height, width, 3)`."""
     from PIL import Image, ImageOps
 
@@ -120,16 +129,17 @@ def read_image(file, image_size=None):
         ) from error
 
 
-def read_npz(path):
+def read_npz(path: str) -> tuple[Pair, Pair | None]:
     """Reads keys `x_train, y_train, x_test, y_test`, or `images, labels`, of a file written by `np.savez`.
 
     Returns `(training pair, test pair or None)`, as they stand in the file.
     """
     arrays = _read_arrays(path, (_SPLIT_KEYS, _WHOLE_KEYS))
-    return tuple(arrays[:2]), tuple(arrays[2:]) or None
+    train, test = arrays[:2], arrays[2:]
+    return (train[0], train[1]), (test[0], test[1]) if test else None
 
 
-def read_npz_images(path):
+def read_npz_images(path: str) -> np.ndarray:
     """Returns what lies under the key `images`, else under `x_test`, of a file written by `np.savez`."""
     return _read_arrays(path, (("images",), ("x_test",)))[0]
 

@@ -11,7 +11,7 @@ from keras_acet.networks.checks import check_image_shape, check_num_classes, che
 _MIN_SIDE = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}
 
 
-def application_names():
+def application_names() -> list[str]:
     """Lists the names of the `keras.applications` models that `build` accepts, sorted.
 
     >>> "MobileNetV2" in application_names()
@@ -22,7 +22,7 @@ def application_names():
     )
 
 
-def build_application(name, image_shape, num_classes, weight_decay):
+def build_application(name: str, image_shape: tuple[int, ...], num_classes: int, weight_decay: float) -> keras.Model:
     """Builds a `keras.applications` model on images in [0, 1] of any size, gray or colour."""
     shape = check_image_shape(image_shape, name=name)
     num_classes = check_num_classes(num_classes)

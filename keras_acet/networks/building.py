@@ -1,5 +1,7 @@
 """A network by its name."""
 
+import keras
+
 from keras_acet._checks import did_you_mean
 from keras_acet.networks.applications import application_names, build_application
 from keras_acet.networks.published import lenet, mlp, resnet20
@@ -8,7 +10,7 @@ from keras_acet.networks.rbf import rbf
 _NETWORKS = {"lenet": lenet, "mlp": mlp, "rbf": rbf, "resnet20": resnet20}
 
 
-def names():
+def names() -> list[str]:
     """Lists the names of this module's own networks, sorted.
 
     >>> names()
@@ -17,7 +19,7 @@ def names():
     return sorted(_NETWORKS)
 
 
-def build(name, image_shape, num_classes, *, weight_decay=0.0):
+def build(name: str, image_shape: tuple[int, ...], num_classes: int, *, weight_decay: float = 0.0) -> keras.Model:
     """Builds a network by name: one of `names()` or of `application_names()`.
 
     A `keras.applications` model gets random weights (`weights=None`) and no final softmax. What it

@@ -1,15 +1,16 @@
 """What the arguments of a network must be."""
 
 import math
+from typing import Any
 
 from keras_acet._checks import check_integer
 
 
-def check_num_classes(num_classes):
+def check_num_classes(num_classes: Any) -> int:
     return check_integer(num_classes, "num_classes", minimum=2)
 
 
-def check_weight_decay(weight_decay):
+def check_weight_decay(weight_decay: Any) -> float:
     try:
         value = float(weight_decay)
     except (TypeError, ValueError):
@@ -22,7 +23,7 @@ def check_weight_decay(weight_decay):
     return value
 
 
-def check_image_shape(image_shape, *, name, ranks=(3,)):
+def check_image_shape(image_shape: Any, *, name: str, ranks: tuple[int, ...] = (3,)) -> tuple[int, ...]:
     if not hasattr(image_shape, "__iter__") or isinstance(image_shape, (str, bytes)):
         raise TypeError(f"`image_shape` must be a tuple of integers. Received: image_shape={image_shape!r}.")
     shape = tuple(image_shape)

@@ -1,6 +1,7 @@
 """The paper's networks: LeNet, ResNet-20 v2 and a multilayer perceptron."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import layers
@@ -11,7 +12,9 @@ _RESNET_STAGES = ((16, 1), (32, 2), (64, 2))  # (width, stride of the first unit
 _RESNET_UNITS = 3  # per stage
 
 
-def lenet(image_shape, num_classes, *, weight_decay=0.0, name="lenet"):
+def lenet(
+    image_shape: tuple[int, ...], num_classes: int, *, weight_decay: float = 0.0, name: str = "lenet"
+) -> keras.Model:
     """Builds the LeNet of the paper's MNIST models.
 
     conv 5x5x32 SAME, ReLU, max-pool 2; conv 5x5x64 SAME, ReLU, max-pool 2; dense 1024, ReLU; dense
@@ -71,7 +74,9 @@ def lenet(image_shape, num_classes, *, weight_decay=0.0, name="lenet"):
     return keras.Model(inputs, logits, name=name)
 
 
-def resnet20(image_shape, num_classes, *, weight_decay=0.0, name="resnet20"):
+def resnet20(
+    image_shape: tuple[int, ...], num_classes: int, *, weight_decay: float = 0.0, name: str = "resnet20"
+) -> keras.Model:
     """Builds the ResNet-20 v2 of the paper's SVHN, CIFAR-10 and CIFAR-100 models.
 
     conv 3x3x16; three stages of three pre-activation units, widths 16, 32, 64, strides 1, 2, 2;
@@ -154,7 +159,14 @@ def resnet20(image_shape, num_classes, *, weight_decay=0.0, name="resnet20"):
     return keras.Model(inputs, logits, name=name)
 
 
-def mlp(image_shape, num_classes, *, hidden=(100, 100), weight_decay=0.0, name="mlp"):
+def mlp(
+    image_shape: tuple[int, ...],
+    num_classes: int,
+    *,
+    hidden: Sequence[int] = (100, 100),
+    weight_decay: float = 0.0,
+    name: str = "mlp",
+) -> keras.Model:
     """Builds a multilayer perceptron: dense layers with ReLU between them.
 
     The default is the 2-100-100-2 network of the paper's two moons when `image_shape` is `(2,)`.

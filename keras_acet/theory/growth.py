@@ -2,12 +2,15 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
+import keras
 import numpy as np
+import numpy.typing as npt
 
 from keras_acet._checks import check_integer
-from keras_acet.intervals.network import batch_of_inputs, piecewise
-from keras_acet.theory.paths import rays
+from keras_acet.intervals.network import PiecewiseAffine, batch_of_inputs, piecewise
+from keras_acet.theory.paths import Ray, rays
 from keras_acet.theory.reach import check_level
 
 
@@ -27,13 +30,13 @@ class Growth:
     """
 
     level: float
-    rays: list
+    rays: list[Ray]
     alpha: np.ndarray
     limit_confidence: np.ndarray
     limit_class: np.ndarray
     share_sure: float
 
-    def __str__(self):
+    def __str__(self) -> str:
         num_breaks = np.mean([len(ray.breakpoints) for ray in self.rays])
         others = self.limit_confidence[[ray.is_tied for ray in self.rays]]
         limit = f"tends to 1 on {self.share_sure:.1%} of {len(self.rays)} rays"
@@ -45,7 +48,16 @@ class Growth:
         )
 
 
-def confidence_growth(network, directions=None, *, num_directions=1000, start=1.0, seed=0, level=0.999, progress=None):
+def confidence_growth(
+    network: keras.Model | PiecewiseAffine,
+    directions: npt.ArrayLike | None = None,
+    *,
+    num_directions: int = 1000,
+    start: float = 1.0,
+    seed: int = 0,
+    level: float = 0.999,
+    progress: Callable[[float], None] | None = None,
+) -> Growth:
     """Follows a network along random rays to infinity.
 
     Theorem 3.1 says: if in no region two rows of `V` are equal, then for almost every `x` the confidence at `alpha x`
@@ -89,9 +101,7 @@ def confidence_growth(network, directions=None, *, num_directions=1000, start=1.
     check_level(level)
     if directions is None:
         num_directions = check_integer(num_directions, "num_directions", minimum=1)
-        directions = np.random.default_rng(seed).normal(size=(num_directions, *network.input_shape))
-        flat = directions.reshape(num_directions, -1)
-        flat *= math.sqrt(flat.shape[1] / 3) / np.linalg.norm(flat, axis=1, keepdims=True)
+        directions = _random_directions((num_directions, *network.input_shape), seed)
     directions = batch_of_inputs(network, directions)
     if not len(directions):
         raise ValueError("`directions` must hold at least one. Received: none.")
@@ -105,3 +115,11 @@ def confidence_growth(network, directions=None, *, num_directions=1000, start=1.
         limit_class=np.array([ray.limit_class for ray in found]),
         share_sure=float(np.mean([not ray.is_tied for ray in found])),
     )
+
+
+def _random_directions(shape, seed):
+    """Uniform on the sphere of radius `sqrt(d / 3)`."""
+    directions = np.random.default_rng(seed).normal(size=shape)
+    flat = directions.reshape(len(directions), -1)
+    flat *= math.sqrt(flat.shape[1] / 3) / np.linalg.norm(flat, axis=1, keepdims=True)
+    return directions

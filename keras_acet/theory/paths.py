@@ -1,10 +1,13 @@
 """What a network says along rays, exactly: break points, the limit, and how far until it is sure."""
 
 import math
+from collections.abc import Callable
 
+import keras
 import numpy as np
+import numpy.typing as npt
 
-from keras_acet.intervals.network import batch_of_inputs, piecewise
+from keras_acet.intervals.network import PiecewiseAffine, batch_of_inputs, piecewise
 from keras_acet.theory import pieces
 from keras_acet.theory.reach import check_level, surprise, where_reached
 from keras_acet.theory.search import first_alpha
@@ -34,7 +37,7 @@ class Ray:
             limit is below 1, though float64 may round it to 1 where the tied logits lie far apart.
     """
 
-    def __init__(self, alpha, corners, slope):
+    def __init__(self, alpha: np.ndarray, corners: np.ndarray, slope: np.ndarray) -> None:
         self.alpha = alpha
         self.corners = corners
         self.slope = slope
@@ -46,7 +49,7 @@ class Ray:
         self.limit_class = int(tied[logits.argmax()])
         self.limit_confidence = float(1 / np.exp(logits - logits.max()).sum())
 
-    def logits(self, alpha):
+    def logits(self, alpha: npt.ArrayLike) -> np.ndarray:
         """Computes the logits at `alpha`, finite floats from `start` on: float64 `(*alpha.shape, num_classes)`."""
         alpha = np.asarray(alpha, np.float64)
         if not np.isfinite(alpha).all():
@@ -61,12 +64,12 @@ class Ray:
         width = np.append(np.diff(self.alpha), 1.0)[piece]
         return self.corners[piece] + ((alpha - self.alpha[piece]) / width)[..., None] * rise
 
-    def confidence(self, alpha):
+    def confidence(self, alpha: npt.ArrayLike) -> np.ndarray:
         """Computes the maximal softmax confidence at `alpha`: float64 array of the shape of `alpha`; see `logits`."""
         logits = self.logits(alpha)
         return 1 / np.exp(logits - logits.max(axis=-1, keepdims=True)).sum(axis=-1)
 
-    def smallest_alpha(self, level=0.999):
+    def smallest_alpha(self, level: float = 0.999) -> float:
         """Computes the smallest `alpha >= start` with a confidence of at least `level`; infinite if there is none."""
         check_level(level)
         if level <= 1 / len(self.slope):  # which rounding might deny
@@ -75,7 +78,13 @@ class Ray:
         return float(where_reached(alpha, rows, level).min())
 
 
-def ray(network, x, direction=None, *, start=0.0):
+def ray(
+    network: keras.Model | PiecewiseAffine,
+    x: npt.ArrayLike,
+    direction: npt.ArrayLike | None = None,
+    *,
+    start: float = 0.0,
+) -> Ray:
     """Follows a network along a ray from region to region, exactly.
 
     Args:
@@ -109,7 +118,14 @@ def ray(network, x, direction=None, *, start=0.0):
     return rays(network, np.asarray(x)[None], direction, start=start)[0]
 
 
-def rays(network, x, direction=None, *, start=0.0, progress=None):
+def rays(
+    network: keras.Model | PiecewiseAffine,
+    x: npt.ArrayLike,
+    direction: npt.ArrayLike | None = None,
+    *,
+    start: float = 0.0,
+    progress: Callable[[float], None] | None = None,
+) -> list[Ray]:
     """Follows a network along many rays; see `ray`.
 
     Args:
@@ -123,7 +139,7 @@ def rays(network, x, direction=None, *, start=0.0, progress=None):
     network = piecewise(network)
     points, directions = _points_and_directions(network, x, direction)
     start = _check_start(start)
-    found = []
+    found: list[Ray] = []
     for chunk in _chunks(np.arange(len(points))):
         ends = np.tile([[start], [np.inf]], len(chunk))
         whole = pieces.rays(chunk, points[chunk], directions[chunk], *ends)
@@ -140,7 +156,14 @@ def rays(network, x, direction=None, *, start=0.0, progress=None):
     return found
 
 
-def smallest_alpha(network, x, *, level=0.999, start=1.0, progress=None):
+def smallest_alpha(
+    network: keras.Model | PiecewiseAffine,
+    x: npt.ArrayLike,
+    *,
+    level: float = 0.999,
+    start: float = 1.0,
+    progress: Callable[[float], None] | None = None,
+) -> np.ndarray:
     """Computes the smallest `alpha >= start` at which the confidence at `alpha x` reaches a level, exactly.
 
     Evaluated at growing `alpha` the network gives an upper bound; then all pieces up to it are gone through from the

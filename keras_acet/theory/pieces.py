@@ -21,9 +21,12 @@ are positively homogeneous, so of the direction of the last piece, once all chan
 direction of its image.
 """
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import tensorflow as tf
 
+from keras_acet.intervals.network import PiecewiseAffine
 from keras_acet.intervals.operations import DTYPE, Affine, ReLU
 
 _TIED = 1e-13  # slopes of candidates closer than this, relative to candidates and slopes, are rounding
@@ -43,14 +46,16 @@ class Part:
         weight: float64 array `(rows,)`: 1 for points, 0 for directions.
     """
 
-    def __init__(self, step, values, ray, alpha, weight):
+    def __init__(
+        self, step: int, values: dict[int, tf.Tensor], ray: np.ndarray, alpha: np.ndarray, weight: np.ndarray
+    ) -> None:
         self.step = step
         self.values = values
         self.ray = ray
         self.alpha = alpha
         self.weight = weight
 
-    def take(self, rows):
+    def take(self, rows: slice | np.ndarray) -> "Part":
         """Returns the part made of a slice or of indices of rows."""
         if isinstance(rows, slice):
             values = {index: value[rows] for index, value in self.values.items()}
@@ -58,7 +63,7 @@ class Part:
             values = {index: tf.gather(value, rows) for index, value in self.values.items()}
         return Part(self.step, values, self.ray[rows], self.alpha[rows], self.weight[rows])
 
-    def split(self, count):
+    def split(self, count: int) -> list["Part"]:
         """Returns the part in `count` parts, from left to right, or fewer if it has few rows."""
         count = max(min(count, len(self.ray) // 4), 1)
         edges = np.linspace(0, len(self.ray), count + 1).astype(int)
@@ -66,12 +71,12 @@ class Part:
         first = edges[:-1] - np.append(0, is_cut)  # the row before the cut once more
         return [self.take(slice(*pair)) for pair in zip(first, edges[1:], strict=True)]
 
-    def num_splits(self, num_rows):
+    def num_splits(self, num_rows: int) -> int:
         """In how many parts the part would have to be split if it had so many rows."""
         size = max(value.shape[1:].num_elements() for value in self.values.values())
         return -(-num_rows * size // _MAX_ELEMENTS)
 
-    def insert(self, left, t):
+    def insert(self, left: np.ndarray, t: np.ndarray) -> None:
         """Puts rows into pieces.
 
         Args:
@@ -97,7 +102,7 @@ class Part:
         self.ray = np.append(self.ray, self.ray[left])[place]
         self.weight = np.append(self.weight, np.ones(len(left)))[place]
 
-    def advance(self, outputs, used_up):
+    def advance(self, outputs: tf.Tensor, used_up: Iterable[int]) -> None:
         """Goes on to the next step: adds what this one gave, forgets values that no step takes any more."""
         for index in used_up:
             del self.values[index]
@@ -105,12 +110,12 @@ class Part:
         self.values[self.step] = outputs
 
     @property
-    def is_piece(self):
+    def is_piece(self) -> np.ndarray:
         """bool array `(rows - 1,)`: whether a row and the next one are the ends of a piece."""
         return self.ray[1:] == self.ray[:-1]
 
 
-def rays(numbers, points, directions, start, stop):
+def rays(numbers: np.ndarray, points: np.ndarray, directions: np.ndarray, start: np.ndarray, stop: np.ndarray) -> Part:
     """Returns the part that holds `points + alpha directions`, `alpha` in `[start, stop]`, before the first step.
 
     Args:
@@ -129,7 +134,7 @@ def rays(numbers, points, directions, start, stop):
     return Part(0, {0: tf.constant(rows, DTYPE)}, np.repeat(numbers, 2), ends, weights)
 
 
-def walk(network, part, is_done=None):
+def walk(network: PiecewiseAffine, part: Part, is_done: np.ndarray | None = None) -> Iterator[Part]:
     """Takes rays through a network.
 
     Args:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from keras_acet.networks import RBF
 
@@ -22,7 +23,7 @@ class RBFBound(NamedTuple):
     upper: np.ndarray
 
 
-def rbf_confidence_bound(network, x):
+def rbf_confidence_bound(network: keras.Model, x: npt.ArrayLike) -> RBFBound:
     """Bounds every class probability of an RBF network by the distance to the nearest centre.
 
     For `f_k(x) = sum_l alpha_kl exp(-gamma ||x - c_l||^2)` with K classes let `r = min_l ||x - c_l||` and
@@ -74,7 +75,7 @@ def rbf_confidence_bound(network, x):
     return RBFBound(distance, *_probabilities(spread, num_classes))
 
 
-def rbf_safe_radius(network, epsilon):
+def rbf_safe_radius(network: keras.Model, epsilon: float) -> float:
     """Returns the distance from all centres beyond which every class probability is within `epsilon` of 1/K.
 
     `r^2 = max(0, log(A / log(1 + K epsilon)) / gamma)`, `A` as in `rbf_confidence_bound`.

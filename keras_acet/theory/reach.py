@@ -8,13 +8,13 @@ _NUM_BISECTIONS = 64
 _LARGEST = 1e100
 
 
-def check_level(level):
+def check_level(level: float) -> float:
     if not 0 < level < 1:
         raise ValueError(f"`level` must be in (0, 1). Received: level={level}. For 99.9 % use 0.999.")
     return float(level)
 
 
-def surprise(logits):
+def surprise(logits: np.ndarray) -> np.ndarray:
     """Computes `-log p_k` of every class, also where it is tiny: float64 array of the shape of `logits`, `(n, K)`."""
     top = logits.argmax(axis=1)[:, None]
     gaps = logits - np.take_along_axis(logits, top, axis=1)
@@ -23,7 +23,7 @@ def surprise(logits):
     return np.log1p(others.sum(axis=1, keepdims=True)) - gaps
 
 
-def where_reached(alpha, rows, level):
+def where_reached(alpha: np.ndarray, rows: np.ndarray, level: float) -> np.ndarray:
     """Computes for each pair of neighbouring rows the smallest `alpha` with confidence >= level, infinite without one.
 
     Args:

@@ -1,13 +1,15 @@
 """The linear regions of a network: on each of finitely many polytopes it is affine."""
 
+import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from keras_acet.intervals.network import batch_of_inputs, piecewise
+from keras_acet.intervals.network import PiecewiseAffine, Step, batch_of_inputs, piecewise
 from keras_acet.intervals.operations import DTYPE, Affine, Maximum, ReLU
 
 
-def affine_map(network, x):
+def affine_map(network: keras.Model | PiecewiseAffine, x: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Computes the affine map that the network is around a point: `f(z) = V z + a` for all `z` in the region of `x`.
 
     `V` is the Jacobian, by one backward pass per class. At a point where regions meet it is that of one of them, see
@@ -54,7 +56,7 @@ def affine_map(network, x):
     return (slopes[0], offsets[0]) if is_single else (slopes, offsets)
 
 
-def activation_pattern(network, x):
+def activation_pattern(network: keras.Model | PiecewiseAffine, x: npt.ArrayLike) -> np.ndarray:
     """Says in which region inputs lie: two inputs with the same pattern lie in one.
 
     Args:
@@ -82,7 +84,7 @@ def activation_pattern(network, x):
     return np.concatenate([part.numpy() for part in pattern], axis=1) if pattern else np.zeros((len(points), 0), int)
 
 
-def region(network, x):
+def region(network: keras.Model | PiecewiseAffine, x: npt.ArrayLike) -> "Region":
     """Returns the `Region` of the network that an input lies in.
 
     Where regions meet, at an `x` with a ReLU's input at 0 or several winners of a max-pool, it is the one in which that
@@ -126,11 +128,11 @@ class Region:
         choices: Dict from the steps that are no `Affine` to what is chosen there, as int64 tensors of batch size 1.
     """
 
-    def __init__(self, network, choices):
+    def __init__(self, network: PiecewiseAffine, choices: dict[Step, tf.Tensor]) -> None:
         self._network = network
         self._choices = choices
 
-    def contains(self, points, *, tolerance=0.0):
+    def contains(self, points: npt.ArrayLike, *, tolerance: float = 0.0) -> np.ndarray:
         """Tells which points lie in the region.
 
         One forward pass with the choices of the region, whatever the number of half-spaces.
@@ -148,7 +150,7 @@ class Region:
             is_inside &= (margins.numpy() >= -tolerance).all(axis=1)
         return is_inside
 
-    def halfspaces(self):
+    def halfspaces(self) -> tuple[np.ndarray, np.ndarray]:
         """Computes all half-spaces: `A`, float64 `(number, d)`, and `b`, `(number,)`, with `A z + b >= 0`.
 
         Those that hold everywhere, with a zero row of `A`, are left out. It takes `d + 1` forward passes, and as many

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_acet.attack import PGD, AutoPGD, ConstantStep, LinearDecay, LogUniformDecay, Objective
+from keras_acet.attack import PGD, AutoPGD, ConstantStep, LinearDecay, LinfAttack, LogUniformDecay, Objective
 from keras_acet.attack.auto_pgd import _windows as attack_windows
 from keras_acet.losses import log_max_confidence
 
@@ -327,3 +327,25 @@ def test_attacks_share_the_graphs_of_one_objective(network):
         maximize = tf.function(lambda x, a=attack: a.maximize(shared, x).value, autograph=False)
         maximize.get_concrete_function(spec)
     assert len(traces) == 2  # the value, and the value with its gradient
+
+
+class Halving(LinfAttack):
+    """An attack of one's own, as `LinfAttack` says to write one: sign steps that halve"""
+
+    def rule(self, x, clip, num_steps):
+        def move(t, x, value, gradient, best, is_better, size):
+            return clip(x + size * tf.sign(gradient)), size / 2
+
+        return [tf.constant(self.epsilon)], move
+
+
+def test_an_attack_of_ones_own_defines_one_method():
+    found = Halving(epsilon=0.25, num_steps=4, start="input").maximize(
+        lambda x: -tf.reduce_sum((x - 0.5) ** 2, axis=1), tf.constant([[0.3, 0.1]]), record=True
+    )
+    # From .3: .55, then .425, .4875, .51875; the best is .4875. From .1 never above .35, the end of its ball, where it is
+    # from the first step on.
+    np.testing.assert_allclose(found.images, [[0.4875, 0.35]], atol=1e-6)
+    assert found.curve.shape == (5, 1)
+    with pytest.raises(NotImplementedError):
+        LinfAttack(epsilon=0.25, num_steps=1).maximize(lambda x: x[:, 0], tf.zeros((1, 1)))
