@@ -57,6 +57,7 @@ def penalty_of_old_arguments(penalty: Any, old: dict[str, Any]) -> Any:
         _warn(
             f"ACETModel(network, {', '.join(f'{name}=...' for name in old)})",
             "ACETModel(network, penalties.ConfidencePenalty(noise, attack, weight=..., attack_precision=...))",
+            stacklevel=4,  # what calls the model's __init__
         )
     penalty = old.get("adversary", penalty)
     weight, precision = old.get("penalty_weight", 1.0), old.get("attack_precision", "float32")
@@ -78,5 +79,6 @@ def config_with_penalty(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "penalty": penalty}
 
 
-def _warn(old: str, new: str) -> None:
-    warnings.warn(f"{old} is deprecated and goes with the next version; write {new}.", DeprecationWarning, stacklevel=3)
+def _warn(old: str, new: str, stacklevel: int = 3) -> None:
+    message = f"{old} is deprecated and goes with the next version; write {new}."
+    warnings.warn(message, DeprecationWarning, stacklevel=stacklevel)

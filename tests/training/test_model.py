@@ -157,15 +157,40 @@ def test_bfloat16_attack_is_as_strong_as_float32():
     assert found["bfloat16"] == pytest.approx(found["float32"], abs=0.02)
 
 
+class CountedNoise(PaperNoise):
+    """The paper's noise; it counts how often Python calls it, which is once in each trace of a step."""
+
+    num_calls = 0
+
+    def call(self, images):
+        self.num_calls += 1
+        return super().call(images)
+
+
 def test_one_trace_serves_all_steps_and_steps_per_execution_changes_nothing():
     weights = []
     for steps_per_execution in (1, 2):
-        model = ACETModel(small_network(), penalty("persistent"))
+        noise = CountedNoise(seed=1)
+        attack = PGD(num_steps=3, step_size=LogUniformDecay(0.05, 0.2), seed=2)
+        model = ACETModel(small_network(), ConfidencePenalty(noise, attack, pool=NoisePool(24), seed=3))
         model.compile("sgd", steps_per_execution=steps_per_execution)
-        model.fit(IMAGES, LABELS, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        # 4 batches an epoch, the last of another size.
+        model.fit(IMAGES[:28], LABELS[:28], batch_size=8, epochs=2, shuffle=False, verbose=0)
+        model.fit(IMAGES[:28], LABELS[:28], batch_size=8, shuffle=False, verbose=0)
+        assert noise.num_calls == 1
         weights.append(model.get_weights())
     for a, b in zip(*weights, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_an_epochs_loss_weighs_a_batch_by_its_clean_images():
+    # Batches of two and of one clean image, with one noise image each; the third image is the first once more.
+    model = linear_model(OnesNoise(), noise_fraction=0.5)
+    images, labels = np.concatenate([X, X[:1]]), np.concatenate([Y, Y[:1]])
+    logs = model.fit(images, labels, batch_size=2, shuffle=False, verbose=0).history
+    of_two, of_one = (sum(CLEAN) + PENALTY) / 3, (CLEAN[0] + PENALTY) / 2
+    assert logs["loss"][0] == pytest.approx((2 * of_two + of_one) / 3, abs=1e-6)
+    assert logs["cross_entropy"][0] == pytest.approx((2 * CLEAN[0] + CLEAN[1]) / 3, abs=1e-6)
 
 
 def test_same_seeds_same_run():
