@@ -26,7 +26,13 @@ _NUM_EXAMPLES = 12
 _NPM_SECONDS = 600
 
 
-def write_demo(version_directory, directory, *, images=None, labels=None):
+def write_demo(
+    version_directory: str | os.PathLike[str],
+    directory: str | os.PathLike[str],
+    *,
+    images: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> pathlib.Path:
     """Writes a page to try an exported image classifier, whole or not at all.
 
     `directory` gets `index.html`, `style.css`, `app.js`; `metadata.json` of the version; `model.browser.onnx`, which is
@@ -53,7 +59,7 @@ def write_demo(version_directory, directory, *, images=None, labels=None):
     model, metadata = (version_directory / name for name in ("model.onnx", "metadata.json"))
     for path in (model, metadata):
         if not path.is_file():
-            raise ValueError(f"The demo page needs {path.name} in {version_directory}. Export with --formats=onnx.")
+            raise ValueError(f"The demo page needs {path.name} in {version_directory}. Export with the format onnx.")
     about = json.loads(metadata.read_text(encoding="utf-8"))
     shape = tuple(about["input"]["shape"])
     if not takes_files(shape):
@@ -78,14 +84,14 @@ def write_demo(version_directory, directory, *, images=None, labels=None):
     return directory
 
 
-def check_directory(directory):
+def check_directory(directory: str | os.PathLike[str]) -> None:
     """Raises `ValueError` if `directory` holds something else than an older demo page, which would be replaced."""
     directory = pathlib.Path(directory)
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir()) and not _is_demo(directory)):
         raise ValueError(f"`directory` must be new or an older demo page. Received: {directory}. Name another place.")
 
 
-def fetch_runtime():
+def fetch_runtime() -> pathlib.Path:
     """Returns the folder that holds the files of onnxruntime-web, which npm installs at the first use.
 
     The version, and a digest of its package, are fixed by `demo/package-lock.json`. The folder lies in the user's cache

@@ -5,18 +5,19 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 from keras_acet.files import Lock, sync
 
 _TEMPORARY = ".keras_acet-export-"
 
 
-def next_version(directory):
+def next_version(directory: str | os.PathLike[str]) -> int:
     """Returns the number after the largest version in `directory`, 1 if there is none."""
     return max((int(path.name) for path in _versions(directory)), default=0) + 1
 
 
-def check_version(directory, version):
+def check_version(directory: str | os.PathLike[str], version: int | None) -> None:
     """Raises `ValueError` if `directory` cannot take the version, or any if `version` is None."""
     directory = pathlib.Path(directory)
     existing = next(parent for parent in [directory, *directory.absolute().parents] if parent.exists())
@@ -44,13 +45,13 @@ class NewVersion:
         path: `pathlib.Path` of the version; None until the folder was renamed.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
-        self.path = None
+        self.path: pathlib.Path | None = None
 
 
 @contextlib.contextmanager
-def new_version(directory, version=None):
+def new_version(directory: str | os.PathLike[str], version: int | None = None) -> Iterator[NewVersion]:
     """Yields an empty folder; what was written there appears as `directory/VERSION` at the end, by one rename.
 
     The folder lies beside `directory`, on the same file system, under a hidden name, so that a server that polls

@@ -1,10 +1,15 @@
 """Warm-up requests, which TensorFlow Serving replays before it serves a version."""
 
+import os
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 
-def write_warmup_requests(path, model_name, requests):
+def write_warmup_requests(
+    path: str | os.PathLike[str], model_name: str, requests: dict[str, tuple[dict[str, Any], list[str] | None]]
+) -> None:
     """Writes the file `assets.extra/tf_serving_warmup_requests` of a SavedModel.
 
     It is a TFRecord of `PredictionLog`. Without it the first request of each signature waits for what TensorFlow does

@@ -1,24 +1,27 @@
 """Asks an exported model for label, confidence and decision of image files.
 
-python -m export.clients rest --model digits-acet 7.png 8.png
-python -m export.clients grpc --model digits-acet --version canary 7.png
-python -m export.clients onnx --model runs/digits-acet/export/digits-acet/1/model.onnx --threshold 0.9 7.png
+PROGRAM rest --model digits-acet 7.png 8.png
+PROGRAM grpc --model digits-acet --version canary 7.png
+PROGRAM onnx --model runs/digits-acet/export/digits-acet/1/model.onnx --threshold 0.9 7.png
 """
 
 import argparse
 import json
 import pathlib
 import sys
+from collections.abc import Sequence
 
 from .errors import UserError
+
+_PROGRAM = f"python -m {__package__}"  # export.clients, or keras_acet.export.clients where it is installed
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        raise UserError(f"{message}; see python -m export.clients --help")
+        raise UserError(f"{message}; see {_PROGRAM} --help")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 2 if an image could not be read, or nothing could be asked."""
     try:
         arguments = _parser().parse_args(argv)
@@ -32,7 +35,9 @@ def main(argv=None):
 
 def _parser():
     parser = _Parser(
-        prog="python -m export.clients", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=_PROGRAM,
+        description=(__doc__ or "").replace("PROGRAM", _PROGRAM),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kinds = parser.add_subparsers(dest="kind", required=True)
     for kind, connect, text, port in (

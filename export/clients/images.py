@@ -47,7 +47,7 @@ def decode(content: bytes, about: dict[str, Any]) -> np.ndarray:
         if not about["input"]["resize"]:
             raise ValueError(
                 f"is {image.width} x {image.height} pixels; the model takes {width} x {height} and was exported "
-                "without --resize"
+                "without `resize`"
             )
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return (np.asarray(image, np.float32) / 255).reshape(1, *shape)

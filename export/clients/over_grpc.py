@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 from . import images
 from .errors import UserError
@@ -19,7 +20,7 @@ class GrpcClient:
         threshold: None for the model's own, or a float, which goes to the server with each image, decoded here.
     """
 
-    def __init__(self, server, model, *, version=None, threshold=None):
+    def __init__(self, server: str, model: str, *, version: str | None = None, threshold: float | None = None) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the protos bring TensorFlow, which tells of itself
         import grpc
         from tensorflow_serving.apis import prediction_service_pb2_grpc
@@ -29,7 +30,7 @@ class GrpcClient:
         # A server that batches takes a request without inputs if it does not ask for all outputs of the signature.
         self._about = json.loads(self._predict("metadata", {}, outputs=["json"])["json"].item())
 
-    def classify(self, content):
+    def classify(self, content: bytes) -> dict[str, Any]:
         """Classifies a PNG or JPEG file.
 
         Args:
@@ -75,5 +76,5 @@ class GrpcClient:
 
     def _reason(self, code, details):
         if code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNIMPLEMENTED"):
-            return f"no TensorFlow Serving answers at {self._server}: {details}; name another place with --server"
+            return f"no TensorFlow Serving answers at {self._server}: {details}; name another server"
         return f"{self._model} at {self._server} answers {code.name}: {details}"

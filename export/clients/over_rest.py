@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from typing import Any
 
 from .errors import UserError
 
@@ -24,7 +25,15 @@ class RestClient:
             refuses a signature without inputs there.
     """
 
-    def __init__(self, server, model, *, version=None, threshold=None, about=None):
+    def __init__(
+        self,
+        server: str,
+        model: str,
+        *,
+        version: str | None = None,
+        threshold: float | None = None,
+        about: dict[str, Any] | None = None,
+    ) -> None:
         self._server = (server if "://" in server else f"http://{server}").rstrip("/")
         kind = "versions" if version and version.isdecimal() else "labels"
         suffix = f"/{kind}/{urllib.parse.quote(version, safe='')}" if version else ""
@@ -32,7 +41,7 @@ class RestClient:
         self._threshold = threshold
         self._names = about["data"]["class_names"] if about else None
 
-    def classify(self, content):
+    def classify(self, content: bytes) -> dict[str, Any]:
         """Classifies a PNG or JPEG file; what cannot be decoded is not accepted.
 
         Args:
@@ -64,5 +73,5 @@ class RestClient:
         except (OSError, ValueError, LookupError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise UserError(
-                f"no TensorFlow Serving answers at {self._server}: {reason}; name another place with --server"
+                f"no TensorFlow Serving answers at {self._server}: {reason}; name another server"
             ) from error

@@ -1,6 +1,8 @@
 """Runs the ONNX file itself; needs onnxruntime and pillow, neither a server nor TensorFlow."""
 
 import json
+import os
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,7 @@ class OnnxModel:
         UserError: If it is not such a file.
     """
 
-    def __init__(self, path, *, threshold=None):
+    def __init__(self, path: str | os.PathLike[str], *, threshold: float | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -30,11 +32,11 @@ class OnnxModel:
             raise UserError(f"{path} cannot be loaded: {error}") from error
         properties = self._session.get_modelmeta().custom_metadata_map
         if "metadata" not in properties:
-            raise UserError(f"{path} is not a file of python -m export: it holds no metadata")
+            raise UserError(f"{path} is no exported model: it holds no metadata")
         self._about = json.loads(properties["metadata"])
-        self._more = {} if threshold is None else {"threshold": np.array(threshold, np.float32)}
+        self._more: dict[str, np.ndarray] = {} if threshold is None else {"threshold": np.array(threshold, np.float32)}
 
-    def classify(self, content):
+    def classify(self, content: bytes) -> dict[str, Any]:
         """Classifies a PNG or JPEG file.
 
         Args:

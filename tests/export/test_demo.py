@@ -213,7 +213,7 @@ def test_an_older_page_stays_if_the_new_one_cannot_be_written(version, runtime, 
 @pytest.mark.parametrize("missing", ["model.onnx", "metadata.json"])
 def test_a_version_without_a_file_is_refused(version, tmp_path, missing):
     (version / missing).unlink()
-    with pytest.raises(ValueError, match=f"needs {missing} in .*linear/1. Export with --formats=onnx."):
+    with pytest.raises(ValueError, match=f"needs {missing} in .*linear/1. Export with the format onnx."):
         demo.write_demo(version, tmp_path / "page")
 
 

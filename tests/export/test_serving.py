@@ -571,7 +571,7 @@ def test_no_server(kind, ask, files, monkeypatch):
     code, out, err = ask(kind, "--server", "localhost:1", "red.png", "gray.png")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert re.match("clients: error: no TensorFlow Serving answers at (http://)?localhost:1: ", err)
-    assert err.endswith("; name another place with --server\n")
+    assert err.endswith("; name another server\n")
 
 
 @pytest.mark.parametrize("server", ["local host:80", "localhost:x", "ftp://localhost"])
@@ -603,7 +603,7 @@ def test_files_that_are_no_such_onnx_model(ask, files, directory, tmp_path):
     del bare.metadata_props[:]
     onnx.save(bare, tmp_path / "bare.onnx")
     code, out, err = ask("onnx", "--model", str(tmp_path / "bare.onnx"), "red.png")
-    assert code == 2 and "bare.onnx is not a file of python -m export: it holds no metadata" in err
+    assert code == 2 and "bare.onnx is no exported model: it holds no metadata" in err
 
 
 def test_metadata_that_cannot_be_read(ask, files):
@@ -657,7 +657,7 @@ def test_decoding_agrees_with_the_signature():
 
 
 def test_another_size():
-    with pytest.raises(ValueError, match="is 4 x 2 pixels; the model takes 3 x 2 and was exported without --resize"):
+    with pytest.raises(ValueError, match="is 4 x 2 pixels; the model takes 3 x 2 and was exported without `resize`"):
         images.decode(png("red", size=(4, 2)), about(SHAPE))
     decoded = images.decode(png("red", size=(31, 7)), about(SHAPE, resize=True))
     np.testing.assert_allclose(decoded, np.broadcast_to([1, 0, 0], (1, *SHAPE)))
@@ -688,13 +688,22 @@ sys.exit(code)
 
 def test_the_onnx_client_does_without_tensorflow(directory, files, tmp_path):
     arguments = ["onnx", "--model", str(directory / "model.onnx"), "red.png"]
-    result = in_a_fresh_process(arguments, ["tensorflow", "keras", "keras_acet"], tmp_path)
+    result = in_a_fresh_process(arguments, ["tensorflow", "keras", "keras_acet", "absl"], tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"red.png: red  confidence {RED}  accepted\n"
 
 
 def test_the_rest_client_needs_nothing_but_python(rest_server, files, tmp_path):
     arguments = ["rest", "--server", rest_server, "--model", NAME, "red.png"]
-    result = in_a_fresh_process(arguments, ["tensorflow", "keras", "numpy", "PIL", "onnxruntime"], tmp_path)
+    result = in_a_fresh_process(
+        arguments, ["tensorflow", "keras", "keras_acet", "absl", "numpy", "PIL", "onnxruntime"], tmp_path
+    )
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"red.png: 0  confidence {RED}  accepted\n"
+
+
+def test_the_clients_name_the_command_they_were_started_by(tmp_path, capsys):
+    result = in_a_fresh_process(["soap"], [], tmp_path)
+    assert result.returncode == 2 and result.stderr.endswith("; see python -m export.clients --help\n")
+    assert clients.main(["soap"]) == 2
+    assert capsys.readouterr().err.endswith("; see python -m keras_acet.export.clients --help\n")
