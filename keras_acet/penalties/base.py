@@ -137,7 +137,15 @@ class Penalty(SeededLayer):
 
         Returns:
             Float scalar to be minimised.
+
+        Raises:
+            ValueError: If `losses` is not of rank 1.
         """
+        if losses.shape.rank != 1:
+            raise ValueError(
+                f"`{type(self).__name__}.loss` must return one number per example, shape (m,). "
+                f"Received: shape {tuple(losses.shape)}. Leave the mean to `join`."
+            )
         extra_loss = self.weight_at(step) * tf.reduce_mean(losses) + regularisation
         # The shares sum to 1, so the regularisation counts once.
         clean_share = tf.cast(num_clean / (num_clean + tf.shape(losses)[0]), clean_loss.dtype)

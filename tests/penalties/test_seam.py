@@ -130,3 +130,14 @@ def test_evaluate_leaves_out_what_only_training_knows():
 def test_a_penalty_must_say_its_loss():
     with pytest.raises(NotImplementedError, match="Penalty must define `loss`, one number per example"):
         fit_one_batch(linear_model(Penalty()))
+
+
+def test_a_loss_that_is_one_number_is_refused():
+    class Reduced(FlatAtTheCorner):
+        join = Penalty.join
+
+        def loss(self, sample, logits, network):
+            return tf.reduce_mean(super().loss(sample, logits, network))
+
+    with pytest.raises(ValueError, match=r"`Reduced.loss` must return one number per example.*Received: shape \(\)"):
+        fit_one_batch(linear_model(Reduced()))
