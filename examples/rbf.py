@@ -59,7 +59,7 @@ def draw_plane(axes, named, data):
     for ax, (name, network) in zip(axes, named.items(), strict=True):
         values = confidence(network, points).reshape(len(axis), len(axis))
         image = draw_confidence(ax, values, LOW, HIGH, lowest=1 / data.num_classes)
-        draw_points(ax, {"test_points": data.test_images, "test_labels": data.test_labels}, LOW, HIGH)
+        draw_points(ax, data.test_images, data.test_labels, LOW, HIGH)
         ax.set_title(f"{name}, two moons; white line: .95")
     return image
 

@@ -36,18 +36,17 @@ def main():
 
 
 def draw(runs, data):
-    columns = [f"[{low},{high}]" for low, high in maps.RANGES]
-    figure = matplotlib.figure.Figure(figsize=(2.05 * (len(columns) + 1), 1.9 * len(runs) + 0.7), layout="constrained")
-    axes = figure.subplots(len(runs), len(columns) + 1, squeeze=False)
+    columns = len(maps.RANGES) + 1
+    figure = matplotlib.figure.Figure(figsize=(2.05 * columns, 1.9 * len(runs) + 0.7), layout="constrained")
+    axes = figure.subplots(len(runs), columns, squeeze=False)
     for row, run in zip(axes, runs, strict=True):
-        found = maps.confidence_maps(run, data) | maps.region_maps(run.network)
-        for ax, name, (low, high) in zip(row, columns, maps.RANGES, strict=False):
-            image = draw_confidence(ax, found[f"maps/{name}"], low, high, lowest=1 / data.num_classes)
-            draw_points(ax, found, low, high)
+        for ax, values, (low, high) in zip(row, maps.confidence_maps(run), maps.RANGES, strict=False):
+            image = draw_confidence(ax, values, low, high, lowest=1 / data.num_classes)
+            draw_points(ax, data.test_images, data.test_labels, low, high)
         row[0].set_ylabel(run.name)
         low, high = maps.RANGES[1]
-        draw_borders(row[-1], found[f"regions/{columns[1]}"], low, high)
-        draw_points(row[-1], found, low, high)
+        draw_borders(row[-1], maps.region_maps(run.network, [(low, high)])[0], low, high)
+        draw_points(row[-1], data.test_images, data.test_labels, low, high)
         row[-1].set_title(f"regions, [{low}, {high}]")
     bar = figure.colorbar(image, ax=list(axes.ravel()), location="bottom", shrink=0.4, aspect=40)
     bar.set_label("confidence; white line: .95")

@@ -3,7 +3,10 @@
 import numpy as np
 
 from keras_acet import evaluation, metrics
+from keras_acet.evaluation.measurements.calibration import Calibration, calibrate, calibration_images
+from keras_acet.evaluation.measurements.worst_case_noise import AttackedNoise
 from keras_acet.serving import ServingModel
+from keras_acet.typed_json import to_json
 
 # Thresholds are lowered by this, so that rounding in another runtime does not turn away the very image that set one.
 ROUNDING = 1e-6
@@ -30,17 +33,17 @@ class Measurements:
         self.data = data
         self.protocol = protocol
         self._tell = progress or (lambda text: None)
-        self._scores = evaluation.Scores(classifier, data, protocol, suite, store)
+        self._subject = evaluation.Subject(classifier, data, protocol, store)
         self._suite = suite
         self._tell("temperature and thresholds")
-        self._held_out = self._scores.calibration()
+        self._held_out = self._subject.arrays(Calibration())["logits"]
         self._sets = None
-        self.calibration = self.calibrated(self._held_out["logits"], self._scores.test()["logits"])
+        self.calibration = self.calibrated(self._held_out, self._subject.test_arrays()["logits"])
 
     @property
     def calibration_images(self):
         """The images behind `calibration`, float32."""
-        return self._scores.calibration_images()[0]
+        return calibration_images(self._subject)[0]
 
     def calibrated(self, held_out_logits, test_logits):
         """Fits temperature and thresholds for logits at the calibration and test images, of a quantised network say.
@@ -52,13 +55,13 @@ class Measurements:
         Raises:
             ValueError: If there are fewer than two calibration images.
         """
-        count = len(self._held_out["labels"])
+        count = len(self._held_out)
         if count < 2:
             raise ValueError(
                 f"A temperature and thresholds need at least 2 images of {self.data.name} besides the test set. "
                 f"Received: {count}."
             )
-        return self._scores.calibrate(held_out_logits, test_logits)
+        return to_json(calibrate(self._subject, held_out_logits, test_logits))
 
     def serving_model(self, calibrated, threshold):
         """Returns the `ServingModel` with a temperature and a threshold.
@@ -83,11 +86,11 @@ class Measurements:
         are none.
         """
         if self._sets is None:
-            self._sets = [self._set(f"{self.data.name} (test)", "test", [self._scores.test_images])]
+            self._sets = [self._set(f"{self.data.name} (test)", "test", [self._subject.test_images])]
             for name, images in self.data.ood.items():
-                chosen = images if isinstance(images, str) else [self._scores.some(images)]
+                chosen = images if isinstance(images, str) else [self._subject.some(images)]
                 self._sets.append(self._set(name, "ood", chosen))
-            self._sets.append(self._set("noise", "noise", [self._scores.noise_images()]))
+            self._sets.append(self._set("noise", "noise", [self._subject.noise_images()]))
             if self.classifier.is_differentiable:
                 self._sets.append(self._worst_case())
         return self._sets
@@ -101,7 +104,9 @@ class Measurements:
         def tell(detail="", share=0.0):
             self._tell(f"worst-case noise: {detail} ({share:.0%})")
 
-        found = self._scores.attacked_noise(tell)
+        attacked = AttackedNoise(trials=tuple(self._suite(radius, seed=self.protocol.seed)))
+        (attacked,) = attacked.resolved(self.protocol, self.data)
+        found = self._subject.arrays(attacked, tell)
         points = list(found["points"])  # the worst of each image, then what the attacks found
         if self.calibration["temperature"] != 1:
             points.append(self._attacked_after_temperature(found))
@@ -114,11 +119,12 @@ class Measurements:
         attacker = evaluation.Attacker(
             lambda images: network(images, training=False) / temperature,
             found["noise"],
-            self._scores.test_images,
+            self._subject.test_images,
             seed=self.protocol.seed,
         )
+        known = [evaluation.KnownPoints("before the temperature", found["images"])]
         strongest = self._suite(self.protocol.epsilon, seed=self.protocol.seed)[-1:]
-        return attacker.run(strongest, known_points={"before the temperature": found["images"]}).images
+        return attacker.run(strongest, known_points=known).images
 
     def outputs(self, model):
         """Runs a model on all sets, each image where the model is most confident.
@@ -162,7 +168,7 @@ class Measurements:
     def test_error(self, outputs):
         """Share of test images that a model labels otherwise, by its `outputs`."""
         labels = next(found["label"] for found in outputs if found["kind"] == "test")
-        share = metrics.share(int((labels != self._scores.test_labels).sum()), len(labels))
+        share = metrics.share(int((labels != self._subject.test_labels).sum()), len(labels))
         return {**share, "n": len(labels)}
 
 

@@ -27,6 +27,7 @@ if typing.TYPE_CHECKING:
     from keras_acet import penalties
     from keras_acet import projections
     from keras_acet import published_weights
+    from keras_acet import report
     from keras_acet import schedules
     from keras_acet import scores
     from keras_acet import serving
@@ -36,6 +37,7 @@ if typing.TYPE_CHECKING:
     from keras_acet.adversary import PersistentAdversary
     from keras_acet.evaluation import evaluate
     from keras_acet.export import export_model
+    from keras_acet.report import write_report
     from keras_acet.training import ACETModel
     # isort: on
 
@@ -61,11 +63,13 @@ __all__ = [
     "penalties",
     "projections",
     "published_weights",
+    "report",
     "schedules",
     "scores",
     "serving",
     "theory",
     "training",
+    "write_report",
 ]
 _PLACES = {  # of the names that are no modules
     "ACETModel": "training",
@@ -73,6 +77,7 @@ _PLACES = {  # of the names that are no modules
     "PersistentAdversary": "adversary",
     "evaluate": "evaluation",
     "export_model": "export",
+    "write_report": "report",
 }
 
 

@@ -1,13 +1,13 @@
 """Frozen dataclasses to JSON and back, and the schema as text: one place for everything that is written as JSON.
 
 How to use it: write a frozen dataclass whose docstring has a section "Attributes:" with one entry per field, annotate
-each field, and call `to_json(value)`, `from_json(Class, read)` and `schema(Class)`. A field may be `str`, `int`, `float`,
-`bool`, `None`, `Any` (whatever `json` writes), a `typing.Literal`, another such dataclass, `list[T]`, `tuple[T, ...]`,
-`tuple[A, B]`, `dict[str, T]`, or several of these joined by `|`.
+each field, and call `to_json(value)`, `from_json(Class, read)` and `schema(Class)`. A field may be `str`, `int`,
+`float`, `bool`, `None`, `Any` (whatever `json` writes), a `typing.Literal`, another such dataclass, `list[T]`,
+`tuple[T, ...]`, `tuple[A, B]`, `dict[str, T]`, or several of these joined by `|`.
 
-A field with the default None is left out of the JSON while it is None; every other field is always written. What is read
-has to be what the class says: a missing field, one that the class does not have or a value of another type is an error
-that names its place.
+A field with the default None is left out of the JSON while it is None; every other field is always written. What is
+read has to be what the class says: a missing field, one that the class does not have or a value of another type is an
+error that names its place.
 
 >>> @dataclasses.dataclass(frozen=True)
 ... class Point:

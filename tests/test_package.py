@@ -112,7 +112,6 @@ STILL_TOO_LONG = {
     "cli/train.py",
     "cli/train.py: _define",
     "cli/train.py: _run",
-    "evaluation/evaluate.py: _measure",
 }
 
 

@@ -12,7 +12,6 @@ command is given again: finished sets lie in the report directory, under scores/
 """
 
 import pathlib
-from typing import Any
 
 from absl import flags as absl_flags
 
@@ -68,6 +67,13 @@ def _define(values: absl_flags.FlagValues) -> None:
         "Radius of the attacks on out-distribution sets (default: 0.3 on gray images, 0.01 on others).",
         flag_values=values,
     )
+    absl_flags.DEFINE_list(
+        "measure",
+        [],
+        "Measure nothing but these, such as test_set,worst_case_noise (default: all; the report names them).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_list("skip", [], "Leave these measurements out.", flag_values=values)
     absl_flags.DEFINE_integer(
         "num_images", None, "Images scored of each set, 0 for all (default: all).", lower_bound=0, flag_values=values
     )
@@ -139,7 +145,6 @@ def _run(call: commands.Call) -> None:
     # Everything that can fail for the user's reasons comes before any work.
     with call.user_errors():
         models = [classifiers.load(path) for path in paths]
-        _name_apart(models)
         settings = [data_flags.data_settings(model) for model in models if model.kind == "run"]
         data = data_flags.load_data(flags, settings, resize=flags.resize)
         for model in models:
@@ -159,7 +164,8 @@ def _run(call: commands.Call) -> None:
             alpha=flags.alpha,
             num_bootstrap=flags.num_bootstrap,
         ).for_data(data)
-        if protocol.alpha == "exact":
+        measurements = evaluation.measurements.defaults(protocol, data, only=flags.measure, skip=flags.skip)
+        if any(isinstance(one, evaluation.measurements.ExactAlpha) for one in measurements):
             for model in models:
                 evaluation.scaling.exact_network(model)
         (report_dir / "scores").mkdir(parents=True, exist_ok=True)
@@ -172,17 +178,17 @@ def _run(call: commands.Call) -> None:
     evaluations = []
     progress = Progress()
     try:
-        for found in evaluation.evaluate_all(models, data, protocol, store=store, progress=progress.stage):
+        for found in evaluation.evaluate_all(
+            models, data, protocol, measurements=measurements, store=store, progress=progress.stage
+        ):
             evaluations.append(found)
-            print(f"\n{found.numbers['name']}\n{found}\n", flush=True)
+            print(f"\n{found.result.name}\n{found}\n", flush=True)
     except evaluation.NonFiniteLogitsError as error:
         raise commands.UserError(error) from error
     finally:
         progress.end()
-    results = evaluation.results(evaluations, data, protocol, command=call.line)
-    arrays = {found.numbers["name"]: found.arrays for found in evaluations}
     with call.user_errors():
-        report.write(results, arrays, {model.name: model.history for model in models}, report_dir)
+        report.write_report(evaluations, report_dir, command=call.line)
     print(f"Report: {report_dir / 'report.html'} and report.md, results.json, results.csv beside it")
 
 
@@ -192,18 +198,6 @@ def _default_report_dir(flags: absl_flags.FlagValues, paths: list[str]) -> pathl
         return first / "evaluation"
     names = [pathlib.Path(path).resolve().name.removesuffix(".keras").removesuffix(".onnx") for path in paths]
     return first.resolve().parent / f"evaluation-{'-'.join(names)}"
-
-
-def _name_apart(models: list[Any]) -> None:
-    """Gives models of one name the names of their folders as well, so that a table can tell them apart."""
-    names = [model.name for model in models]
-    for model in models:
-        if names.count(model.name) > 1:
-            model.name = f"{model.path.resolve().parent.name}/{model.name}"
-    names = [model.name for model in models]
-    for number, model in enumerate(models, start=1):
-        if names.count(model.name) > 1:
-            model.name = f"{model.name} ({number})"
 
 
 COMMAND = commands.Command(

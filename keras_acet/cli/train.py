@@ -361,7 +361,7 @@ def _run(call: commands.Call) -> None:
         import keras
         import tensorflow as tf
 
-        from keras_acet import datasets, evaluation, networks, schedules, version
+        from keras_acet import datasets, evaluation, networks, schedules, typed_json, version
         from keras_acet.training import ACETModel, runs
 
         if settings["deterministic"]:
@@ -454,7 +454,7 @@ def _run(call: commands.Call) -> None:
     run.finish(
         {
             "flags": _as_text(settings),
-            "table": table.rows,
+            "table": typed_json.to_json(table.rows),
             "last_epoch": progress.history[-1],
             "training_seconds": round(progress.seconds, 1),
             "data_fingerprint": data.fingerprint,

@@ -1,38 +1,51 @@
 """From a classifier and its data to one table, attacked harder than the paper attacked.
 
-`evaluate` is the whole of it; `evaluate_all` puts several classifiers side by side. What noise has to withstand is in
-`attacks`, the stages in `scores`, what is measured on each set in `table`, Table 2 of the paper in `scaling`.
+`evaluate` is the whole of it; `evaluate_all` puts several classifiers side by side. What is measured is a list of
+objects of `measurements`; what noise has to withstand is in `attacks`; what comes out, as types, in `results`.
 """
 
 # isort: off
+from keras_acet.evaluation.arrays import Arrays
 from keras_acet.evaluation.attacks import Attacker
 from keras_acet.evaluation.attacks import Found
+from keras_acet.evaluation.attacks import KnownPoints
 from keras_acet.evaluation.attacks import Trial
 from keras_acet.evaluation.attacks import full_suite
 from keras_acet.evaluation.attacks import published_attack
 from keras_acet.evaluation.attacks import short_suite
 from keras_acet.evaluation.attacks import worst_case_attacks
-from keras_acet.evaluation.evaluate import Evaluation
 from keras_acet.evaluation.evaluate import evaluate
 from keras_acet.evaluation.evaluate import evaluate_all
-from keras_acet.evaluation.evaluate import results
+from keras_acet.evaluation.evaluate import names_apart
+from keras_acet.evaluation.evaluation import Evaluation
+from keras_acet.evaluation.evaluation import results
+from keras_acet.evaluation.finding import Finding
+from keras_acet.evaluation.measurements import Measurement
 from keras_acet.evaluation.protocol import Protocol
+from keras_acet.evaluation.results import Results
+from keras_acet.evaluation.results import Row
 from keras_acet.evaluation.scaling import alpha_scaling
 from keras_acet.evaluation.scaling import exact_alpha
-from keras_acet.evaluation.scores import NonFiniteLogitsError
-from keras_acet.evaluation.scores import Scores
-from keras_acet.evaluation.scores import evaluation_noise
 from keras_acet.evaluation.store import Store
+from keras_acet.evaluation.subject import NonFiniteLogitsError
+from keras_acet.evaluation.subject import Subject
+from keras_acet.evaluation.subject import evaluation_noise
 # isort: on
 
 __all__ = [
+    "Arrays",
     "Attacker",
     "Evaluation",
+    "Finding",
     "Found",
+    "KnownPoints",
+    "Measurement",
     "NonFiniteLogitsError",
     "Protocol",
-    "Scores",
+    "Results",
+    "Row",
     "Store",
+    "Subject",
     "Trial",
     "alpha_scaling",
     "evaluate",
@@ -40,6 +53,7 @@ __all__ = [
     "evaluation_noise",
     "exact_alpha",
     "full_suite",
+    "names_apart",
     "published_attack",
     "results",
     "short_suite",

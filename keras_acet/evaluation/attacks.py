@@ -1,14 +1,17 @@
 """The attacks that noise has to withstand, and running them: the worst case per image over all of them."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_acet._prediction import in_batches, logits_of, traced
 from keras_acet.attack import PGD, AutoPGD, LinearDecay, LinfAttack, Objective
 from keras_acet.attack_mode import PRECISIONS, attack_mode
+from keras_acet.evaluation.results import AttackResult
 from keras_acet.losses import log_max_confidence, logit_gap
 from keras_acet.projections import project_linf
 
@@ -42,12 +45,31 @@ class Trial(NamedTuple):
     precision: str = "bfloat16"
 
 
-def published_attack(epsilon, *, seed=0):
+class KnownPoints(NamedTuple):
+    """Points that are known before an attack and tried first.
+
+    Attributes:
+        name: Where they come from, for the reader of a table.
+        points: Float array `(n, ...)`, one for each image under attack; they are projected into the ball.
+        transferred_from: The classifier that they were found on, if it was another one.
+    """
+
+    name: str
+    points: np.ndarray
+    transferred_from: str | None = None
+
+
+def fresh(trials: Sequence[Trial]) -> list[Trial]:
+    """Returns the same attacks with their random generators at the start, so that a second run draws the same."""
+    return [trial._replace(attack=type(trial.attack).from_config(trial.attack.get_config())) for trial in trials]
+
+
+def published_attack(epsilon: float, *, seed: int = 0) -> list[Trial]:
     """The "Adv. Noise" of the paper: 200 sign steps of `epsilon / 40`, random start, no restart, no momentum."""
     return [Trial("200 steps, as published", _pgd(epsilon, 200, epsilon / 40, 0.0, seed), precision="float32")]
 
 
-def worst_case_attacks(epsilon, *, seed=0):
+def worst_case_attacks(epsilon: float, *, seed: int = 0) -> list[Trial]:
     """Returns the five attacks that, taken together, a network has to withstand at one radius.
 
     A network trained against one step size is flat just there, and a plain PGD run is weak evidence: on the authors'
@@ -76,7 +98,7 @@ def worst_case_attacks(epsilon, *, seed=0):
     ]
 
 
-def full_suite(epsilon, *, seed=0):
+def full_suite(epsilon: float, *, seed: int = 0) -> list[Trial]:
     """Returns everything that noise is attacked with: the suite behind "worst-case noise".
 
     `published_attack`, `worst_case_attacks`, and six more: momentum .9 with a start of its own; `attack.AutoPGD` on the
@@ -103,7 +125,7 @@ def full_suite(epsilon, *, seed=0):
     ]
 
 
-def short_suite(epsilon, *, seed=0):
+def short_suite(epsilon: float, *, seed: int = 0) -> list[Trial]:
     """Returns the attacks on out-distribution sets and at a second radius: half the steps of each."""
     return [Trial("momentum, middle", _falling(epsilon, 100, epsilon / 5, seed)), *_gap_attacks(epsilon, seed + 1, 50)]
 
@@ -160,17 +182,14 @@ class Found:
     Attributes:
         confidence: Float array `(n,)`, the worst case: the largest confidence found for each noise image.
         images: Float array `(n, ...)`, where it was found.
-        trials: List of dicts, one per attack in order: `name`, `objective`, `start`, `steps`, `mmc`,
-            `radius`, `share_above_half`, `curve` (list of pairs: steps, mean of the largest confidence so far) and
-            `solved`, the number of images that earlier attacks had brought above .995, which it leaves alone and counts
-            as they are.
+        trials: List of `AttackResult`: one for each of the known points, then one per attack, in order.
         points: List of float arrays `(n, ...)`: what each attack found, to be tried on other networks.
     """
 
     confidence: np.ndarray
     images: np.ndarray
-    trials: list
-    points: list
+    trials: list[AttackResult]
+    points: list[np.ndarray]
 
 
 class Attacker:
@@ -183,7 +202,14 @@ class Attacker:
         seed: int, for the choice among them.
     """
 
-    def __init__(self, network, images, other_images, *, seed=0):
+    def __init__(
+        self,
+        network: keras.Model | Callable[[tf.Tensor], tf.Tensor],
+        images: np.ndarray,
+        other_images: np.ndarray,
+        *,
+        seed: int = 0,
+    ) -> None:
         self._images = images
         self._others = other_images
         self._seed = seed
@@ -191,13 +217,18 @@ class Attacker:
         self._confidence_at = traced(lambda x: log_max_confidence(logits_of(network, x)), images)
         self._gap_at = traced(lambda x: logit_gap(logits_of(network, x)), images)
 
-    def run(self, trials, *, known_points=(), on_trial=None):
+    def run(
+        self,
+        trials: Sequence[Trial],
+        *,
+        known_points: Sequence[KnownPoints] = (),
+        on_trial: Callable[[str, float], None] | None = None,
+    ) -> Found:
         """Runs attacks one after the other.
 
         Args:
             trials: List of `Trial`, all of one radius.
-            known_points: Mapping from a name to float arrays `(n, ...)`, points that attacks on other networks found;
-                they are projected into the ball and tried first.
+            known_points: List of `KnownPoints`, which are tried first.
             on_trial: None, or a function called before each trial with its name and the share of steps that is done.
 
         Returns:
@@ -205,13 +236,12 @@ class Attacker:
         """
         epsilon = trials[0].attack.epsilon
         found = Found(self._confidence(self._images), self._images.copy(), [], [])
-        for name, points in dict(known_points).items():
-            points = project_linf(points, self._images, epsilon=epsilon).numpy()
+        for known in known_points:
+            points = project_linf(known.points, self._images, epsilon=epsilon).numpy()
             confidence = self._confidence(points)
             self._keep(found, points, confidence)
-            found.trials.append(
-                _summary(f"transferred: {name}", "none", "transferred", epsilon, 0, confidence, None, 0)
-            )
+            summary = _summary(known.name, "none", "transferred", epsilon, 0, confidence, None, 0)
+            found.trials.append(dataclasses.replace(summary, transferred_from=known.transferred_from))
         all_steps, steps = sum(trial.attack.num_steps for trial in trials), 0
         for trial in trials:
             if on_trial is not None:
@@ -273,7 +303,7 @@ class Attacker:
     def _confidence(self, images):
         return np.exp(in_batches(self._confidence_at, images))
 
-    def flat_share(self):
+    def flat_share(self) -> float:
         """Returns the share of noise images where no pixel moves the log-confidence by more than 1e-6 per unit."""
         objective = self._objectives["float32"]["log confidence"]
 
@@ -289,15 +319,15 @@ def _summary(name, objective, start, epsilon, steps, confidence, curve, solved):
     if curve is not None:
         means = curve.astype(np.float64).mean(axis=1)
         shown = sorted({0, *np.unique(np.geomspace(1, steps, 25).round().astype(int)).tolist(), steps})
-        pairs = [[step, float(means[step])] for step in shown]
-    return {
-        "name": name,
-        "radius": epsilon,
-        "objective": objective,
-        "start": start,
-        "steps": steps,
-        "mmc": float(confidence.mean(dtype=np.float64)),
-        "share_above_half": float(np.mean(confidence > 0.5)),
-        "curve": pairs,
-        "solved": solved,
-    }
+        pairs = [(step, float(means[step])) for step in shown]
+    return AttackResult(
+        name=name,
+        radius=epsilon,
+        objective=objective,
+        start=start,
+        steps=steps,
+        mmc=float(confidence.mean(dtype=np.float64)),
+        share_above_half=float(np.mean(confidence > 0.5)),
+        curve=pairs,
+        solved=solved,
+    )

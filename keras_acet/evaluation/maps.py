@@ -1,54 +1,58 @@
 """Confidence over the plane, and the linear regions of the network, for data of two numbers."""
 
+from collections.abc import Sequence
+
+import keras
 import numpy as np
 
 from keras_acet import theory
-from keras_acet._prediction import as_float, confidence_of
+from keras_acet._prediction import confidence_of
+from keras_acet.classifiers import Classifier
 
 RANGES = ((0, 1), (-2, 3), (-5, 6), (-10, 10))  # those that the authors' notebook draws
-_SIZE = 200
+SIZE = 200
 _NUM_PARTS = 8  # 45,000 points at a time
-_FINE = 600  # regions are thin: two points beside each other are told apart
+FINE = 600  # regions are thin: two points beside each other are told apart
 
 
-def confidence_maps(classifier, data):
-    """Computes the confidence at `200 x 200` points of each of four squares, the last far outside the data.
+def confidence_maps(classifier: Classifier, ranges: Sequence[tuple[float, float]] = RANGES) -> np.ndarray:
+    """Computes the confidence at `200 x 200` points of each square of the plane.
 
     Args:
         classifier: `classifiers.Classifier` for points of the plane.
-        data: `datasets.Data` of shape `(2,)`.
+        ranges: Pairs `(low, high)`, the squares.
 
     Returns:
-        dict from "maps/[low,high]" to a float32 array `(200, 200)`, row 0 at the lowest second coordinate; and
-        "test_points" and "test_labels".
+        float32 array `(len(ranges), 200, 200)`, row 0 at the lowest second coordinate.
     """
-    arrays = {"test_points": as_float(data.test_images), "test_labels": data.test_labels}
-    for low, high in RANGES:
-        points = _grid(low, high, _SIZE)
-        arrays[f"maps/[{low},{high}]"] = confidence_of(classifier.logits(points)).reshape(_SIZE, _SIZE)
-    return arrays
+    found = [confidence_of(classifier.logits(_grid(low, high, SIZE))).reshape(SIZE, SIZE) for low, high in ranges]
+    return np.stack(found)
 
 
-def region_maps(network):
-    """Numbers the linear regions of a network at `600 x 600` points of each of the same squares.
+def region_maps(
+    network: keras.Model | theory.PiecewiseAffine, ranges: Sequence[tuple[float, float]] = RANGES
+) -> np.ndarray:
+    """Numbers the linear regions of a network at `600 x 600` points of each square of the plane.
 
     Args:
-        network: `keras.Model` for points of the plane.
+        network: `keras.Model` for points of the plane, or its `theory.PiecewiseAffine`.
+        ranges: Pairs `(low, high)`, the squares.
 
     Returns:
-        dict from "regions/[low,high]" to an int array `(600, 600)`, row 0 at the lowest second coordinate. Points have
-        one number if all ReLUs have one sign there, which is where the network is one affine map.
+        int32 array `(len(ranges), 600, 600)`, row 0 at the lowest second coordinate. Points of a square have one number
+        if all ReLUs have one sign there, which is where the network is one affine map.
 
     Raises:
         TypeError, ValueError: If the network is not made of what `theory.PiecewiseAffine` lists.
     """
-    network = theory.PiecewiseAffine(network)
-    arrays = {}
-    for low, high in RANGES:
-        parts = np.split(_grid(low, high, _FINE), _NUM_PARTS)
+    if not isinstance(network, theory.PiecewiseAffine):
+        network = theory.PiecewiseAffine(network)
+    found = []
+    for low, high in ranges:
+        parts = np.split(_grid(low, high, FINE), _NUM_PARTS)
         sums = np.concatenate([_random_sums(theory.activation_pattern(network, points)) for points in parts])
-        arrays[f"regions/[{low},{high}]"] = np.unique(sums, return_inverse=True)[1].reshape(_FINE, _FINE)
-    return arrays
+        found.append(np.unique(sums, return_inverse=True)[1].reshape(FINE, FINE).astype(np.int32))
+    return np.stack(found)
 
 
 def _random_sums(patterns):

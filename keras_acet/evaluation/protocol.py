@@ -1,6 +1,14 @@
 """What an evaluation does, in numbers."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from keras_acet.datasets import Data
+from keras_acet.evaluation.attacks import Trial, full_suite
+from keras_acet.scores import MaxSoftmax, Score
+
+Suite = Callable[..., Sequence[Trial]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,9 +28,13 @@ class Protocol:
         alpha: "scan", or "exact" for `exact_alpha` beside the scan.
         num_bootstrap: Number of replicates behind each interval.
         seed: int >= 0, for noise, attacks, choices and replicates.
+        score: `scores.Score`, what detection is measured on; the mean maximal confidence stays the confidence.
+        suite: Function `(epsilon, *, seed)` that returns the attacks on noise: `full_suite`, or `worst_case_attacks`.
+        is_quick: Whether this is a first look; `quick` says so.
 
     Raises:
         ValueError: If a number is out of its range.
+        TypeError: If `score` or `suite` is not what it has to be.
 
     Source for `ood_epsilon`: Bitterwolf, Meinke, Hein, NeurIPS 2020 (GOOD).
     """
@@ -38,8 +50,11 @@ class Protocol:
     alpha: str = "scan"
     num_bootstrap: int = 1000
     seed: int = 0
+    score: Score = dataclasses.field(default_factory=MaxSoftmax)
+    suite: Suite = full_suite
+    is_quick: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("epsilon", "larger_epsilon", "ood_epsilon"):
             value = getattr(self, name)
             zero_is_fine = name == "larger_epsilon" and value == 0
@@ -56,11 +71,14 @@ class Protocol:
             value = getattr(self, name)
             if value != int(value) or value < least:
                 raise ValueError(f"`{name}` must be a whole number, at least {least}. Received: {name}={value}.")
-
         if self.alpha not in ("exact", "scan"):
             raise ValueError(f"`alpha` must be one of ['exact', 'scan']. Received: alpha={self.alpha!r}.")
+        if not isinstance(self.score, Score):
+            raise TypeError(f"`score` must be a `scores.Score`. Received: score={self.score!r}.")
+        if not callable(self.suite):
+            raise TypeError(f"`suite` must be a function that returns attacks. Received: suite={self.suite!r}.")
 
-    def for_data(self, data):
+    def for_data(self, data: Data) -> "Protocol":
         """Returns the protocol with all that depends on the data filled in."""
         num_test = min(len(data.test_labels), self.num_images or len(data.test_labels))
         larger = min(round(4 / 3 * self.epsilon, 6), 1.0) if self.larger_epsilon is None else self.larger_epsilon
@@ -75,12 +93,12 @@ class Protocol:
             num_adversarial=min(self.num_adversarial, num_test),
         )
 
-    def replace(self, **numbers):
+    def replace(self, **numbers: Any) -> "Protocol":
         """Returns the protocol with other numbers."""
         return dataclasses.replace(self, **numbers)
 
-    def quick(self):
+    def quick(self) -> "Protocol":
         """Returns the protocol for a first look, in a minute or two: 2000 images of each set, 64 under attack."""
         return dataclasses.replace(
-            self, num_images=2000, num_noise=64, num_adversarial=64, num_trials=200, num_bootstrap=200
+            self, num_images=2000, num_noise=64, num_adversarial=64, num_trials=200, num_bootstrap=200, is_quick=True
         )

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_acet import metrics, theory
+from keras_acet.evaluation.results import AlphaScalingResult, ExactAlphaResult, measured
 from keras_acet.theory.search import first_alpha
 
 LEVEL = 0.999
@@ -136,23 +137,24 @@ def _ever_confident(predict, x):
     return is_confident
 
 
-def summarize_alpha_scaling(arrays, exact=None):
-    """Returns what a table shows of the arrays of `alpha_scaling` and `exact_alpha`: a dict as in `results.json`."""
+def summarize_alpha_scaling(
+    arrays: dict[str, np.ndarray], exact: dict[str, np.ndarray] | None = None
+) -> AlphaScalingResult:
+    """Returns what a table shows of the arrays of `alpha_scaling` and `exact_alpha`."""
     alpha, is_confident = arrays["alpha"], arrays["is_confident"]
-    return {
-        "num_trials": len(alpha),
-        **_summarize(alpha),
-        "exact": None if exact is None else _summarize(exact["alpha"]),
-        "level": LEVEL,
-        "share_confident_clipped": metrics.share(int(is_confident.sum()), len(is_confident)),
-        "clipped_level": CLIPPED_LEVEL,
-        "largest_alpha": LARGEST_ALPHA,
-    }
+    median, share_reached = _summarize(alpha)
+    return AlphaScalingResult(
+        num_trials=len(alpha),
+        median_alpha=median,
+        share_reached=share_reached,
+        exact=None if exact is None else ExactAlphaResult(*_summarize(exact["alpha"])),
+        level=LEVEL,
+        share_confident_clipped=measured(metrics.share(int(is_confident.sum()), len(is_confident))),
+        clipped_level=CLIPPED_LEVEL,
+        largest_alpha=LARGEST_ALPHA,
+    )
 
 
-def _summarize(alpha):
+def _summarize(alpha: np.ndarray) -> tuple[float | None, float]:
     median = float(np.median(alpha))
-    return {
-        "median_alpha": median if np.isfinite(median) else None,
-        "share_reached": float(np.isfinite(alpha).mean()),
-    }
+    return median if np.isfinite(median) else None, float(np.isfinite(alpha).mean())

@@ -1,10 +1,14 @@
 """Numbers as text."""
 
+from collections.abc import Callable
+
+from keras_acet.evaluation.results import Measured
+
 MISSING = "–"  # noqa: RUF001
 SPACE = "\N{NO-BREAK SPACE}"
 
 
-def rate(value, digits=3):
+def rate(value: float | None, digits: int = 3) -> str:
     """Text of a number in [0, 1] in the paper's manner, without the zero; never rounded to 0 or 1 unseen.
 
     >>> rate(0.1014), rate(1), rate(0.99997), rate(0.0001), rate(0)
@@ -20,7 +24,7 @@ def rate(value, digits=3):
     return f"{value:.{digits}f}".removeprefix("0")
 
 
-def percent(value, digits=1):
+def percent(value: float | None, digits: int = 1) -> str:
     """Text of a share in [0, 1] in percent; never rounded to 0 or 100 unseen.
 
     >>> [percent(v).replace(SPACE, " ") for v in (0, 0.0001, 0.125, 0.99999, 1)]
@@ -38,7 +42,7 @@ def percent(value, digits=1):
     return f"{100 * value:.{digits}f}{SPACE}%"
 
 
-def number(value, digits=3):
+def number(value: float | None, digits: int = 3) -> str:
     """Text of any number with `digits` significant digits.
 
     >>> number(8.1234), number(45.31), number(3.04e15), number(1e-6), number(10000)
@@ -52,17 +56,17 @@ def number(value, digits=3):
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
-def interval(measured, text=rate):
+def interval(measured: Measured | None, text: Callable[[float], str] = rate) -> str:
     """Text of the interval of a measured number, empty when there is none.
 
-    >>> interval({"value": 0.5, "low": 0.25, "high": 0.75})
+    >>> interval(Measured(0.5, 0.25, 0.75))
     '[.250, .750]'
     """
-    if measured is None or measured["low"] is None or measured["high"] is None:
+    if measured is None or measured.low is None or measured.high is None:
         return ""
-    return f"[{text(measured['low'])}, {text(measured['high'])}]"
+    return f"[{text(measured.low)}, {text(measured.high)}]"
 
 
-def value(measured):
+def value(measured: Measured | None) -> float | None:
     """The number itself, `None` when there is none."""
-    return None if measured is None else measured["value"]
+    return None if measured is None else measured.value

@@ -5,12 +5,15 @@ import re
 import jinja2
 import markupsafe
 
+from keras_acet.evaluation.results import Results
 from keras_acet.report import tables
+from keras_acet.report.figures.style import Figure
 from keras_acet.report.formatting import number, percent
 from keras_acet.report.sentences import flat_shares, headline, held_out, success_rates
+from keras_acet.typed_json import to_json
 
 
-def render(kind, results, figures, sources):
+def render(kind: str, results: Results, figures: dict[str, Figure], sources: dict[str, str]) -> str:
     """The report as text.
 
     Args:
@@ -39,7 +42,7 @@ def _environment(finalize):
         undefined=jinja2.StrictUndefined,
     )
     functions = {f.__name__: f for f in (flat_shares, headline, held_out, number, percent, success_rates)}
-    environment.globals |= {"tables": tables, "text": functions}
+    environment.globals |= {"tables": tables, "text": functions, "to_json": to_json}
     return environment
 
 

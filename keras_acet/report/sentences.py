@@ -1,27 +1,30 @@
 """The headline numbers of a run in sentences."""
 
-from keras_acet.report.formatting import number, percent, rate
+from collections.abc import Sequence
+
+from keras_acet.evaluation.results import RunResult
+from keras_acet.report.formatting import number, percent, rate, value
 from keras_acet.report.sets import rows_of, short
 
 NOTABLE = 0.005  # of mean confidence; less is what two starts of one attack differ by
 
 
-def headline(run):
+def headline(run: RunResult) -> str:
     """What a hurried reader should know about the run, as plain sentences."""
     return " ".join([_attacked(run), *_missed(run), *_ood(run), *_flat(run)])
 
 
 def _attacked(run):
-    parts = [f"test error {percent(run['test_error']['value'], 2)}"]
+    parts = [f"test error {percent(value(run.test_error), 2)}"]
     for row in rows_of(run, "noise"):
-        parts.append(f"confidence on noise {rate(row['mmc']['value'])}")
+        parts.append(f"confidence on noise {rate(row.mmc.value)}")
     for row in rows_of(run, "adversarial_noise"):
-        parts.append(f"after the paper's attack {rate(row['mmc']['value'])} (radius {short(row['radius'])})")
+        parts.append(f"after the paper's attack {rate(row.mmc.value)} (radius {short(row.radius)})")
     worst = []
     for row in rows_of(run, "worst_case_noise"):
-        above = percent(row["share_above_half"]["value"])
-        above = f"{above} of them" if worst else f"{above} of {number(row['n'])} images"
-        worst.append(f"{rate(row['mmc']['value'])} (radius {short(row['radius'])}; {above} above one half)")
+        above = percent(row.share_above_half.value)
+        above = f"{above} of them" if worst else f"{above} of {number(row.n)} images"
+        worst.append(f"{rate(row.mmc.value)} (radius {short(row.radius)}; {above} above one half)")
     if not worst:
         return ", ".join(parts) + "; no attack was run, so nothing is known about attacked noise."
     return ", ".join(parts) + ", in the worst case over the whole suite " + " and ".join(worst) + "."
@@ -29,8 +32,8 @@ def _attacked(run):
 
 def _missed(run):
     published, worst = (rows_of(run, kind) for kind in ("adversarial_noise", "worst_case_noise"))
-    if published and worst and published[0]["radius"] == worst[0]["radius"]:
-        missed = worst[0]["mmc"]["value"] - published[0]["mmc"]["value"]
+    if published and worst and published[0].radius == worst[0].radius:
+        missed = worst[0].mmc.value - published[0].mmc.value
         yield (
             f"The paper's attack alone would have missed {rate(missed)} of that."
             if missed > NOTABLE
@@ -41,53 +44,50 @@ def _missed(run):
 def _ood(run):
     rows = rows_of(run, "ood")
     if rows:
-        row = min(rows, key=lambda row: row["auroc"]["value"])
+        row = min(rows, key=lambda row: row.auroc.value)
         name = "The one out-of-distribution set" if len(rows) == 1 else "The hardest out-of-distribution set"
-        yield (
-            f"{name} is {row['set']}: AUROC {rate(row['auroc']['value'])}, "
-            f"FPR@95 {rate(row['fpr95_id_positive']['value'])}."
-        )
+        yield (f"{name} is {row.set}: AUROC {rate(row.auroc.value)}, FPR@95 {rate(row.fpr95_id_positive.value)}.")
 
 
 def _flat(run):
-    flat = run["flat_share"]
-    if flat and flat["share"]:
-        share, threshold = percent(flat["share"]), _small(flat["threshold"])
+    flat = run.flat_share
+    if flat and flat.share:
+        share, threshold = percent(flat.share), _small(flat.threshold)
         yield f"On {share} of the noise images the gradient vanishes (below {threshold})."
 
 
-def _small(value):
-    return number(value).replace("-", "\N{NON-BREAKING HYPHEN}")
+def _small(small):
+    return number(small).replace("-", "\N{NON-BREAKING HYPHEN}")
 
 
-def held_out(runs):
+def held_out(runs: Sequence[RunResult]) -> str:
     """What the temperatures were fitted on."""
     parts = []
     for run in runs:
-        found = run["calibration"]
+        found = run.calibration
         kept = {
             True: "images held out of the training data, half of them for each",
             False: "images that it was trained on, so its calibration looks better than it is",
             None: "images that it may have been trained on; then its calibration looks better than it is",
-        }[found.get("is_held_out")]
-        parts.append(f"{run['name']} on {number(found['num_images'])} {kept}")
+        }[found.is_held_out]
+        parts.append(f"{run.name} on {number(found.num_images)} {kept}")
     return "; ".join(parts)
 
 
-def success_rates(runs):
+def success_rates(runs: Sequence[RunResult]) -> str:
     """How often the attack on test images changed the class, per run; empty when nothing was attacked."""
     parts = []
     for run in runs:
-        for row in run["rows"]:
-            if row.get("success_rate"):
-                success = percent(row["success_rate"]["value"])
-                parts.append(f"{run['name']} {success} (radius {short(row['radius'])})")
+        for row in run.rows:
+            if row.success_rate:
+                success = percent(row.success_rate.value)
+                parts.append(f"{run.name} {success} (radius {short(row.radius)})")
     return ", ".join(parts)
 
 
-def flat_shares(runs):
+def flat_shares(runs: Sequence[RunResult]) -> str:
     """Share of noise images where the gradient vanishes, per run; empty when it was not measured."""
-    found = [(run["name"], run["flat_share"]) for run in runs if run["flat_share"]]
+    found = [(run.name, run.flat_share) for run in runs if run.flat_share]
     return ", ".join(
-        f"{name} {percent(flat['share'])} (every entry below {_small(flat['threshold'])})" for name, flat in found
+        f"{name} {percent(flat.share)} (every entry below {_small(flat.threshold)})" for name, flat in found
     )

@@ -1,5 +1,10 @@
 """The sets of a result: what they are called, and where the runs meet."""
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from keras_acet.evaluation.results import Row, RunResult, SetKey
 from keras_acet.report.formatting import SPACE
 
 KINDS = [
@@ -13,61 +18,52 @@ KINDS = [
 ]
 
 
-def key(row):
-    """What makes rows of several runs the same set."""
-    return row["kind"], row["set"], row["radius"]
-
-
-def label(row):
+def label(row: Row) -> str:
     """The set's name for a reader.
 
-    >>> label({"kind": "worst_case_noise", "set": "noise", "radius": 0.3}).replace(SPACE, " ")
+    >>> row = Row(kind="worst_case_noise", set="noise", radius=0.3, label="worst-case noise", n=0, note="")
+    >>> label(row).replace(SPACE, " ")
     'Worst-case Noise, radius .3'
     """
     names = {
         "test": "Test, in-distribution",
+        "ood": row.set,
         "noise": "Noise",
         "adversarial_noise": "Adv. Noise",
         "worst_case_noise": "Worst-case Noise",
-        "worst_case_ood": f"Worst-case {row['set'].removeprefix('worst-case ')}",
-        "adversarial_samples": row["set"].replace("adversarial samples", "Adv. Samples"),
+        "worst_case_ood": f"Worst-case {row.set}",
+        "adversarial_samples": f"Adv. Samples ({row.set})",
     }
-    name = names.get(row["kind"], row["set"])
-    return name if row["radius"] is None else f"{name}, radius{SPACE}{short(row['radius'])}"
+    name = names.get(row.kind, row.label)
+    return name if row.radius is None else f"{name}, radius{SPACE}{short(row.radius)}"
 
 
-def short(radius):
+def short(radius: float) -> str:
     """Text of a radius with three significant digits: `.3`, or `.0314` for 8/255."""
     return f"{radius:.3g}".removeprefix("0") or "0"
 
 
-def all_sets(runs):
-    """First row of every set that any of the runs has, in the order of the tables."""
-    rows = {}
+def all_sets(runs: Sequence[RunResult]) -> list[Row]:
+    """First row of every set that any of the runs has, in the order of the tables; kinds of one's own come last."""
+    rows: dict[SetKey, Row] = {}
     for run in runs:
-        for row in run["rows"]:
-            rows.setdefault(key(row), row)
-    return sorted(rows.values(), key=lambda row: KINDS.index(row["kind"]))
+        for row in run.rows:
+            rows.setdefault(row.key, row)
+    return sorted(rows.values(), key=lambda row: KINDS.index(row.kind) if row.kind in KINDS else len(KINDS))
 
 
-def find(run, wanted):
+def find(run: RunResult, wanted: Row) -> Row | None:
     """The run's row of the same set as `wanted`, or `None`."""
-    return next((row for row in run["rows"] if key(row) == key(wanted)), None)
+    return next((row for row in run.rows if row.key == wanted.key), None)
 
 
-def rows_of(run, kind):
+def rows_of(run: RunResult, kind: str) -> list[Row]:
     """The run's rows of that kind that have numbers, the smallest radius first."""
-    rows = [row for row in run["rows"] if row["kind"] == kind and row["n"]]
-    return sorted(rows, key=lambda row: row["radius"] or 0)
+    rows = [row for row in run.rows if row.kind == kind and row.n]
+    return sorted(rows, key=lambda row: row.radius or 0)
 
 
-def confidences(run, row, arrays):
-    """The confidences of the row's images, or `None`.
-
-    A name that two rows of a run share belongs to the first of them.
-    """
-    if row is None or next(other for other in run["rows"] if other["set"] == row["set"]) is not row:
-        return None
-    name = "test" if row["kind"] == "test" else row["set"]
-    values = arrays.get(run["name"], {}).get(f"confidence/{name}")
+def of_row(arrays: Mapping[SetKey, np.ndarray], row: Row | None) -> np.ndarray | None:
+    """The array of the row's images, or `None` where there are none."""
+    values = None if row is None else arrays.get(row.key)
     return values if values is not None and len(values) else None

@@ -1,7 +1,10 @@
 """The tables of the report, as rows of text."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
+from keras_acet.evaluation.results import Measured, Results, RunResult
 from keras_acet.report.formatting import MISSING, interval, number, percent, rate, value
 from keras_acet.report.sets import all_sets, find, label, rows_of, short
 
@@ -20,7 +23,7 @@ class Group:
     """Neighbouring columns under one title; the title may be empty."""
 
     title: str
-    columns: list
+    columns: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +35,11 @@ class Table:
 
     caption: str
     corner: str
-    groups: list
-    rows: list
+    groups: list[Group]
+    rows: list[tuple[str, Any]]
 
     @property
-    def width(self):
+    def width(self) -> int:
         """Number of columns beside the labels."""
         return sum(len(group.columns) for group in self.groups)
 
@@ -54,9 +57,9 @@ MEASURED = {  # name in results.json: column title
 }
 
 
-def side_by_side(results):
+def side_by_side(results: Results) -> Table:
     """Table 1 of the paper: a row per set, a column group per run."""
-    runs = results["runs"]
+    runs = results.runs
     columns = {"mmc": "MMC", "auroc": "AUROC", "fpr95_id_positive": "FPR@95"}
     rows = []
     for wanted in all_sets(runs):
@@ -65,10 +68,10 @@ def side_by_side(results):
         same = isinstance(entries[0], str) and len(set(map(str, entries))) == 1
         rows.append((label(wanted), entries[0] if same else entries))
     return Table(
-        f"Trained on {results['data']['name']}: mean maximal confidence, AUROC and FPR@95 against the test set, "
+        f"Trained on {results.data.name}: mean maximal confidence, AUROC and FPR@95 against the test set, "
         "in-distribution positive",
         "Set",
-        [Group(f"{run['name']} ({percent(run['test_error']['value'], 2)} error)", [*columns.values()]) for run in runs],
+        [Group(f"{run.name} ({percent(value(run.test_error), 2)} error)", [*columns.values()]) for run in runs],
         rows,
     )
 
@@ -76,135 +79,134 @@ def side_by_side(results):
 def _entry(row, columns):
     if row is None:
         return "not measured"
-    if not row["n"]:
-        return f"missing: {row['note']}"
-    return [Cell(rate(value(row.get(name)))) for name in columns]
+    if not row.n:
+        return f"missing: {row.note}"
+    return [Cell(rate(value(getattr(row, name)))) for name in columns]
 
 
-def everything(run):
+def everything(run: RunResult) -> Table:
     """All columns of one run with their intervals."""
-    names = [name for name in MEASURED if any(row.get(name) for row in run["rows"])]
+    names = [name for name in MEASURED if any(getattr(row, name) for row in run.rows)]
     rows = []
-    for row in sorted(run["rows"], key=all_sets([run]).index):
-        cells = [_measured(row.get(name)) for name in names]
-        rows.append((label(row), [[Cell(number(row["n"])), *cells]] if row["n"] else f"missing: {row['note']}"))
-    return Table(run["name"], "Set", [Group("", ["n", *(MEASURED[name] for name in names)])], rows)
+    for row in sorted(run.rows, key=all_sets([run]).index):
+        cells = [_measured(getattr(row, name)) for name in names]
+        rows.append((label(row), [[Cell(number(row.n)), *cells]] if row.n else f"missing: {row.note}"))
+    return Table(run.name, "Set", [Group("", ["n", *(MEASURED[name] for name in names)])], rows)
 
 
 def _measured(measured):
     return Cell(rate(value(measured)), interval(measured))
 
 
-def headlines(results):
+def headlines(results: Results) -> Table:
     """The numbers to look at first, a row per run."""
     rows = []
-    for run in results["runs"]:
+    for run in results.runs:
         noise, published, worst = (rows_of(run, k) for k in ("noise", "adversarial_noise", "worst_case_noise"))
-        flat = run["flat_share"]
-        error = run["test_error"]
-        cells = [Cell(percent(error["value"], 2), interval(error, lambda share: f"{100 * share:.2f}"))]
-        cells += [_measured(rows[0]["mmc"]) if rows else Cell(MISSING) for rows in (noise, published, worst)]
-        cells += [Cell(percent(value(worst[0]["share_above_half"])) if worst else MISSING)]
-        cells += [Cell(percent(flat["share"]) if flat else MISSING)]
-        rows.append((run["name"], [cells]))
+        flat = run.flat_share
+        error = run.test_error
+        cells = [Cell(percent(value(error), 2), interval(error, lambda share: f"{100 * share:.2f}"))]
+        cells += [_measured(rows[0].mmc) if rows else Cell(MISSING) for rows in (noise, published, worst)]
+        cells += [Cell(percent(value(worst[0].share_above_half)) if worst else MISSING)]
+        cells += [Cell(percent(flat.share) if flat else MISSING)]
+        rows.append((run.name, [cells]))
     names = ["Test error", "Noise", "Paper's attack", "Worst case", "Worst case > ½", "Flat gradient"]
-    radius = short(results["settings"]["epsilon"])
-    caption = f"Headline numbers: mean confidence on noise, untouched and attacked within radius {radius}"
+    radius = results.settings.epsilon
+    within = "" if radius is None else f" within radius {short(radius)}"
+    caption = f"Headline numbers: mean confidence on noise, untouched and attacked{within}"
     return Table(caption, "Run", [Group("", names)], rows)
 
 
-def attacks(runs):
+def attacks(runs: Sequence[RunResult]) -> list[Table]:
     """A table per radius: each attack of the suite alone, and the worst per image, side by side."""
-    runs = [run for run in runs if run["attacks"]]
-    radii = sorted({attack["radius"] for run in runs for attack in run["attacks"]})
+    runs = [run for run in runs if run.attacks]
+    radii = sorted({attack.radius for run in runs for attack in run.attacks})
     return [_attacks(runs, radius) for radius in radii]
 
 
 def _attacks(runs, radius):
-    suites = [{a["name"]: a for a in run["attacks"] if a["radius"] == radius} for run in runs]
+    suites = [{a.name: a for a in run.attacks if a.radius == radius} for run in runs]
     first = {name: attack for suite in reversed(suites) for name, attack in suite.items()}
     names = list(dict.fromkeys(name for suite in suites for name in suite))
-    strongest = [max(suite.values(), key=lambda attack: attack["mmc"], default=None) for suite in suites]
+    strongest = [max(suite.values(), key=lambda attack: attack.mmc, default=None) for suite in suites]
     rows = []
     for name in names:
-        about = [Cell(first[name][what], words=True) for what in ("objective", "start")]
+        about = [Cell(getattr(first[name], what), words=True) for what in ("objective", "start")]
         entries = []
         for suite, best in zip(suites, strongest, strict=True):
             attack = suite.get(name)
             entries.append(
                 [
-                    Cell(rate(attack["mmc"]), "strongest" if attack is best else ""),
-                    Cell(percent(attack["share_above_half"])),
-                    Cell(number(attack.get("solved", 0))),
+                    Cell(rate(attack.mmc), "strongest" if attack is best else ""),
+                    Cell(percent(attack.share_above_half)),
+                    Cell(number(attack.solved)),
                 ]
                 if attack
                 else "not run"
             )
-        rows.append((name, [*entries, [*about, Cell(number(first[name]["steps"]))]]))
-    worst = [next((r for r in rows_of(run, "worst_case_noise") if r["radius"] == radius), None) for run in runs]
+        rows.append((name, [*entries, [*about, Cell(number(first[name].steps))]]))
+    worst = [next((r for r in rows_of(run, "worst_case_noise") if r.radius == radius), None) for run in runs]
     if any(worst):
         entries = [
-            [_measured(row["mmc"]), Cell(percent(value(row["share_above_half"]))), Cell("")] if row else "not run"
+            [_measured(row.mmc), Cell(percent(value(row.share_above_half))), Cell("")] if row else "not run"
             for row in worst
         ]
         rows.append(("Worst per image", [*entries, [Cell("", words=True), Cell("", words=True), Cell("")]]))
     groups = [
-        *(Group(run["name"], ["MMC", "> ½", "Solved before"]) for run in runs),
+        *(Group(run.name, ["MMC", "> ½", "Solved before"]) for run in runs),
         Group("", ["Objective", "Start", "Steps"]),
     ]
     return Table(f"Attacks on the noise images within radius {short(radius)}", "Attack", groups, rows)
 
 
-def interval_bounds(runs):
+def interval_bounds(runs: Sequence[RunResult]) -> Table:
     """What is found and what is proven, a row per radius, a column group per run."""
-    runs = [run for run in runs if run.get("interval_bounds")]
-    bounds = [{row["radius"]: row for row in run["interval_bounds"]["radii"]} for run in runs]
+    runs = [run for run in runs if run.interval_bounds]
+    bounds = [{row.radius: row for row in run.interval_bounds.radii} for run in runs]
     rows = []
     for radius in sorted({radius for one in bounds for radius in one}):
         found = [one.get(radius) for one in bounds]
         entries = [
-            [Cell(rate(row["found"])), Cell(rate(row["bound"])), Cell(percent(row["share_below"]))]
-            if row
-            else "not measured"
+            [Cell(rate(row.found)), Cell(rate(row.bound)), Cell(percent(row.share_below))] if row else "not measured"
             for row in found
         ]
         rows.append((short(radius), entries))
-    first = runs[0]["interval_bounds"]
-    columns = ["Found", "Bound", f"Bound < {rate(first['level'], 2)}"]
-    caption = f"Mean confidence on {number(first['num_images'])} noise images: found by an attack, and bound on any"
-    return Table(caption, "Radius", [Group(run["name"], columns) for run in runs], rows)
+    first = runs[0].interval_bounds
+    columns = ["Found", "Bound", f"Bound < {rate(first.level, 2)}"]
+    caption = f"Mean confidence on {number(first.num_images)} noise images: found by an attack, and bound on any"
+    return Table(caption, "Radius", [Group(run.name, columns) for run in runs], rows)
 
 
-def alpha_scaling(runs):
+def alpha_scaling(runs: Sequence[RunResult]) -> Table:
     """Table 2 of the paper."""
-    with_exact = any(run["alpha_scaling"] and run["alpha_scaling"].get("exact") for run in runs)
+    with_exact = any(run.alpha_scaling and run.alpha_scaling.exact for run in runs)
     rows = []
     for run in runs:
-        scaling = run["alpha_scaling"]
+        scaling = run.alpha_scaling
         if scaling:
-            clipped, largest = scaling["share_confident_clipped"], number(scaling["largest_alpha"])
-            median = scaling["median_alpha"]
+            clipped, largest = scaling.share_confident_clipped, number(scaling.largest_alpha)
+            median = scaling.median_alpha
             cells = [
-                Cell(number(scaling["num_trials"])),
+                Cell(number(scaling.num_trials)),
                 Cell(number(median) if median else f"> {largest}"),
-                Cell(percent(scaling["share_reached"]), f"of alpha up to {largest}"),
+                Cell(percent(scaling.share_reached), f"of alpha up to {largest}"),
             ]
             if with_exact:
-                exact = scaling.get("exact")
+                exact = scaling.exact
                 if exact is None:
                     cells += [Cell(MISSING), Cell(MISSING)]
                 else:
-                    median = exact["median_alpha"]
-                    cells += [Cell(number(median) if median else "none"), Cell(percent(exact["share_reached"]))]
-            cells.append(Cell(percent(clipped["value"]), interval(clipped, lambda share: f"{100 * share:.2f}")))
-            rows.append((run["name"], [cells]))
-    first = next(run["alpha_scaling"] for run in runs if run["alpha_scaling"])
+                    median = exact.median_alpha
+                    cells += [Cell(number(median) if median else "none"), Cell(percent(exact.share_reached))]
+            cells.append(Cell(percent(clipped.value), interval(clipped, lambda share: f"{100 * share:.2f}")))
+            rows.append((run.name, [cells]))
+    first = next(run.alpha_scaling for run in runs if run.alpha_scaling)
     columns = [
         "Inputs",
         "Median alpha",
-        f"Reach {percent(first['level'])}",
-        *(["Exact median", f"Reach {percent(first['level'])} anywhere"] if with_exact else []),
-        f"> {percent(first['clipped_level'], 0)} confident after clipping",
+        f"Reach {percent(first.level)}",
+        *(["Exact median", f"Reach {percent(first.level)} anywhere"] if with_exact else []),
+        f"> {percent(first.clipped_level, 0)} confident after clipping",
     ]
     caption = "Uniform random inputs scaled by alpha: how far until the network is sure"
     if with_exact:
@@ -212,55 +214,55 @@ def alpha_scaling(runs):
     return Table(caption, "Run", [Group("", columns)], rows)
 
 
-def calibration(runs):
+def calibration(runs: Sequence[RunResult]) -> Table:
     """Calibration on the test set before and after temperature scaling."""
     rows = []
     for run in runs:
-        if run["calibration"]:
-            found = run["calibration"]
-            for when, temperature in (("before", 1), ("after", found["temperature"])):
-                numbers = [rate(found[when][name], 4) for name in ("ece", "ece_equal_mass")]
-                numbers += [number(found[when][name]) for name in ("nll", "brier")]
+        if run.calibration:
+            found = run.calibration
+            for when, temperature in (("before", 1), ("after", found.temperature)):
+                numbers = [rate(getattr(getattr(found, when), name), 4) for name in ("ece", "ece_equal_mass")]
+                numbers += [number(getattr(getattr(found, when), name)) for name in ("nll", "brier")]
                 cells = [Cell(when, words=True), Cell(number(temperature)), *map(Cell, numbers)]
-                cells += [Cell(number(found["risk_coverage"]["aurc"]) if when == "after" else "")]
-                rows.append((run["name"], [cells]))
+                cells += [Cell(number(found.risk_coverage.aurc) if when == "after" else "")]
+                rows.append((run.name, [cells]))
     columns = ["Scaling", "Temperature", "ECE", "ECE, equal mass", "NLL", "Brier", "AURC"]
     return Table("Calibration on the test set", "Run", [Group("", columns)], rows)
 
 
-def thresholds(runs):
+def thresholds(runs: Sequence[RunResult]) -> Table:
     """What each rule of acceptance lets through."""
-    runs = [run for run in runs if run["calibration"]]
-    rules = [{rule["name"]: rule for rule in run["calibration"]["thresholds"]} for run in runs]
+    runs = [run for run in runs if run.calibration]
+    rules = [{rule.name: rule for rule in run.calibration.thresholds} for run in runs]
     rows = []
     for name in dict.fromkeys(name for rules_of_run in rules for name in rules_of_run):
         entries = []
         for rule in (rules_of_run.get(name) for rules_of_run in rules):
             shares = ("accepted_test", "accepted_worst_noise")
             entries.append(
-                [Cell(rate(rule["threshold"], 4)), *(Cell(percent(rule[share])) for share in shares)]
+                [Cell(rate(rule.threshold, 4)), *(Cell(percent(getattr(rule, share))) for share in shares)]
                 if rule
                 else "not chosen"
             )
         rows.append((name, entries))
     columns = ["Threshold", "Test accepted", "Worst-case noise accepted"]
     caption = "Thresholds on the calibrated confidence, and the share of images they accept"
-    return Table(caption, "Rule", [Group(run["name"], columns) for run in runs], rows)
+    return Table(caption, "Rule", [Group(run.name, columns) for run in runs], rows)
 
 
-def guarantees(runs):
+def guarantees(runs: Sequence[RunResult]) -> list[tuple[str, str]]:
     """Pairs of a rule and its guarantee, each once."""
-    rules = [rule for run in runs if run["calibration"] for rule in run["calibration"]["thresholds"]]
-    return list(dict.fromkeys((rule["name"], rule["guarantee"]) for rule in rules))
+    rules = [rule for run in runs if run.calibration for rule in run.calibration.thresholds]
+    return list(dict.fromkeys((rule.name, rule.guarantee) for rule in rules))
 
 
-def facts(caption, pairs):
+def facts(caption: str, pairs: dict[str, Any]) -> Table:
     """Names and what they are."""
     rows = [(name, [[Cell(_plain(fact), words=True)]]) for name, fact in pairs.items()]
     return Table(caption, "Name", [Group("", ["Value"])], rows)
 
 
-def models(runs):
+def models(runs: Sequence[RunResult]) -> Table:
     """Where each run came from."""
     names = {
         "path": "Path",
@@ -273,23 +275,50 @@ def models(runs):
     rows = [
         (
             title,
-            [[Cell(_plain(_digest(run[name]) if name == "model_sha256" else run[name]), words=True) for run in runs]],
+            [[Cell(_fact(run, name), words=True) for run in runs]],
         )
         for name, title in names.items()
     ]
-    return Table("Models", "", [Group("", [run["name"] for run in runs])], rows)
+    return Table("Models", "", [Group("", [run.name for run in runs])], rows)
 
 
-def flags(runs):
+def flags(runs: Sequence[RunResult]) -> Table:
     """The training flags of the runs that have them, side by side."""
-    runs = [run for run in runs if run["flags"]]
-    names = dict.fromkeys(name for run in runs for name in run["flags"])
-    rows = [(name, [[Cell(_plain(run["flags"].get(name)), words=True) for run in runs]]) for name in names]
-    return Table("Training flags", "Flag", [Group("", [run["name"] for run in runs])], rows)
+    runs = [run for run in runs if run.flags]
+    names = dict.fromkeys(name for run in runs for name in run.flags)
+    rows = [(name, [[Cell(_plain(run.flags.get(name)), words=True) for run in runs]]) for name in names]
+    return Table("Training flags", "Flag", [Group("", [run.name for run in runs])], rows)
 
 
-def _digest(sha256):
-    return sha256 and f"{sha256[:16]}…"
+def more(runs: Sequence[RunResult]) -> list[Table]:
+    """A table for each measurement of another kind, as its results stand in `results.json`."""
+    tables = []
+    for name in dict.fromkeys(name for run in runs for name in run.more):
+        flat = [_flattened(run.more.get(name)) for run in runs]
+        rows = []
+        for entry in dict.fromkeys(entry for one in flat for entry in one):
+            rows.append((entry, [[one.get(entry, Cell(MISSING)) for one in flat]]))
+        tables.append(Table(name.replace("_", " "), "", [Group("", [run.name for run in runs])], rows))
+    return tables
+
+
+def _flattened(found: Any, place: str = "") -> dict[str, Cell]:
+    """The values in what JSON holds, each with the way to it; a measured number is one value."""
+    if isinstance(found, dict) and set(found) == {"value", "low", "high"}:
+        numbers = Measured(**found)
+        return {place or "value": Cell(number(numbers.value), interval(numbers, number))}
+    if isinstance(found, dict):
+        members = [(f"{place}, {key}" if place else key, member) for key, member in found.items()]
+    elif isinstance(found, list) and any(isinstance(member, (dict, list)) for member in found):
+        members = [(f"{place} {index}".strip(), member) for index, member in enumerate(found, start=1)]
+    else:
+        return {} if found is None else {place or "value": Cell(_plain(found))}
+    return {name: cell for key, member in members for name, cell in _flattened(member, key).items()}
+
+
+def _fact(run: RunResult, name: str) -> str:
+    fact = getattr(run, name)
+    return f"{fact[:16]}…" if name == "model_sha256" and fact else _plain(fact)
 
 
 def _plain(fact):

@@ -56,7 +56,7 @@ def test_two_runs_side_by_side_and_again(runs, evaluate):
     first = numbers(report)
     assert [run["name"] for run in first["runs"]] == ["plain", "acet"]
     for run in first["runs"]:
-        sets = [row["set"] for row in run["rows"]]
+        sets = [row["label"] for row in run["rows"]]
         assert sets == [
             "npz:" + sets[0].removeprefix("npz:"),
             "photos",

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import keras
@@ -9,6 +10,7 @@ from helpers.toys import data_of, evaluate, hidden_rise, linear_network, small, 
 from keras_acet import attack, datasets, evaluation
 from keras_acet._prediction import as_float, confidence_of
 from keras_acet.classifiers import Classifier
+from keras_acet.typed_json import from_json, to_json
 
 
 def test_table_by_hand():
@@ -19,17 +21,17 @@ def test_table_by_hand():
     ood = {"near": np.array([[0.25]], np.float32), "far": "not in the data directory"}
     table = evaluate(linear_network(), data_of(images, np.array([0, 1, 0]), ood))
     test = table["toy (test)"]
-    assert table.numbers["test_error"]["value"] == pytest.approx(1 / 3)
-    assert test["mmc"]["value"] == pytest.approx(np.mean(softmax_of(4 * images)), abs=1e-6)
-    assert test["share_above_half"]["value"] == pytest.approx(2 / 3)
-    assert table["near"]["mmc"]["value"] == pytest.approx(softmax_of(1.0), abs=1e-6)
-    assert table["near"]["auroc"]["value"] == pytest.approx(2 / 3)
-    assert table["far"]["mmc"]["value"] is None
-    assert table["far"]["note"] == "not in the data directory"
+    assert table.result.test_error.value == pytest.approx(1 / 3)
+    assert test.mmc.value == pytest.approx(np.mean(softmax_of(4 * images)), abs=1e-6)
+    assert test.share_above_half.value == pytest.approx(2 / 3)
+    assert table["near"].mmc.value == pytest.approx(softmax_of(1.0), abs=1e-6)
+    assert table["near"].auroc.value == pytest.approx(2 / 3)
+    assert table["far"].mmc is None
+    assert table["far"].note == "not in the data directory"
     text = str(table)
     assert "test error 33.33%" in text
     assert "not available: not in the data directory" in text
-    json.dumps(table.numbers)
+    json.dumps(to_json(table.result), allow_nan=False)
 
 
 def test_worst_case_noise_reaches_the_corner_of_the_ball():
@@ -37,8 +39,8 @@ def test_worst_case_noise_reaches_the_corner_of_the_ball():
     table = evaluate(linear_network(), data_of(images, np.zeros(50, int)), epsilon=0.2, num_noise=50)
     noise = evaluation.evaluation_noise(images, 50)
     corner = softmax_of(4 * np.minimum(noise + 0.2, 1))
-    assert table["noise"]["mmc"]["value"] == pytest.approx(softmax_of(4 * noise).mean(), abs=1e-6)
-    assert table["worst-case noise"]["mmc"]["value"] == pytest.approx(corner.mean(), abs=1e-5)
+    assert table["noise"].mmc.value == pytest.approx(softmax_of(4 * noise).mean(), abs=1e-6)
+    assert table["worst-case noise"].mmc.value == pytest.approx(corner.mean(), abs=1e-5)
 
 
 def test_projected_starts_find_what_a_flat_network_hides():
@@ -49,7 +51,7 @@ def test_projected_starts_find_what_a_flat_network_hides():
     assert attacker.flat_share() == 1.0
     every = attacker.run(evaluation.full_suite(0.4))
     np.testing.assert_allclose(every.confidence, softmax_of(40 * 0.05), atol=1e-4)
-    found = {trial["name"]: trial["mmc"] for trial in every.trials}
+    found = {trial.name: trial.mmc for trial in every.trials}
     assert found["test image"] == pytest.approx(softmax_of(40 * 0.05), abs=1e-4)
     assert found["200 steps, as published"] == pytest.approx(0.5, abs=1e-3)
 
@@ -58,17 +60,19 @@ def test_transferred_points_are_tried_and_kept_where_they_are_worse():
     noise = np.full((3, 1), 0.15, np.float32)
     attacker = evaluation.Attacker(hidden_rise(), noise, noise)
     outside = np.ones((3, 1), np.float32)  # projected into the ball: .55
-    found = attacker.run(evaluation.worst_case_attacks(0.4)[:1], known_points={"other": outside})
+    found = attacker.run(
+        evaluation.worst_case_attacks(0.4)[:1], known_points=[evaluation.KnownPoints("transferred: other", outside)]
+    )
     np.testing.assert_allclose(found.images, 0.55, atol=1e-6)
     np.testing.assert_allclose(found.confidence, softmax_of(40 * 0.05), atol=1e-5)
-    assert [trial["name"] for trial in found.trials] == ["transferred: other", "40 steps"]
+    assert [trial.name for trial in found.trials] == ["transferred: other", "40 steps"]
 
 
 def test_solved_images_are_left_alone_and_count_as_they_are():
     noise = np.array([[0.2], [0.6]], np.float32)
     attacker = evaluation.Attacker(linear_network(200.0, -100.0), noise, noise)  # logit 200 x - 100
     found = attacker.run(evaluation.worst_case_attacks(0.1)[:2])
-    assert [trial["solved"] for trial in found.trials] == [2, 2]  # class 1 is sure at .2, class 0 at .6
+    assert [trial.solved for trial in found.trials] == [2, 2]  # class 1 is sure at .2, class 0 at .6
     np.testing.assert_allclose(found.images, noise)
 
 
@@ -76,7 +80,7 @@ def test_the_last_attack_goes_on_where_the_others_stopped():
     # Logit 20 x - 6: .995 at x = .565; the corner of the ball at .7 has .9997, above which test images may lie.
     noise = np.full((3, 1), 0.4, np.float32)
     found = evaluation.Attacker(linear_network(20.0, -6.0), noise, noise).run(evaluation.full_suite(0.3))
-    assert found.trials[-1]["solved"] == 0
+    assert found.trials[-1].solved == 0
     np.testing.assert_allclose(found.images, 0.7, atol=0.02)
     assert found.confidence.min() > 0.9995
 
@@ -89,7 +93,7 @@ def test_an_ood_set_of_other_images_is_scored_anew(tmp_path):
         data = data_of(images, np.zeros(6, int), {"mine": np.full((4, 1), value, np.float32)})
         store = evaluation.Store(tmp_path)
         (found,) = evaluation.evaluate_all([classifier], data, small(), suite=evaluation.published_attack, store=store)
-        rows.append(found["mine"]["mmc"]["value"])
+        rows.append(found["mine"].mmc.value)
     assert rows == pytest.approx([softmax_of(0.4), softmax_of(3.6)], abs=1e-6)
 
 
@@ -97,8 +101,8 @@ def test_sets_may_have_the_names_of_stages():
     images = np.linspace(0, 1, 6, dtype=np.float32)[:, None]
     data = data_of(images, np.zeros(6, int), {"noise": images[:2], "test set": images[:3]})
     rows = evaluate(linear_network(), data).rows
-    assert [(row["set"], row["kind"], row["n"]) for row in rows[:4]] == [
-        ("toy (test)", "test", 6),
+    assert [(row.set, row.kind, row.n) for row in rows[:4]] == [
+        ("toy", "test", 6),
         ("noise", "ood", 2),
         ("test set", "ood", 3),
         ("noise", "noise", 6),
@@ -116,7 +120,7 @@ def test_a_model_without_gradients_is_not_attacked():
     data = data_of(np.array([[0.0], [1.0]], np.float32), np.array([0, 1]))
     network = linear_network()
     found = evaluate(lambda x: tf.round(network(x)), data)
-    assert found.numbers["left_out"] == ["attacked noise and attacked images: this Keras model gives no gradients"]
+    assert found.result.left_out == ["worst-case noise: this Keras model gives no gradients"]
 
 
 def test_suites_without_strongest_points_take_transferred_ones():
@@ -124,7 +128,7 @@ def test_suites_without_strongest_points_take_transferred_ones():
     found = evaluation.evaluate(
         linear_network(), data, small(), suite=evaluation.published_attack, transfer_from=[hidden_rise(), hidden_rise()]
     )
-    names = [trial["name"] for trial in found.numbers["attacks"]]
+    names = [trial.name for trial in found.result.attacks]
     assert len([name for name in names if name.startswith("transferred from")]) == 2
     assert len(set(names)) == len(names)
 
@@ -133,9 +137,9 @@ def test_curves_begin_at_the_start_and_end_at_the_result():
     noise = np.linspace(0.1, 0.4, 7, dtype=np.float32)[:, None]  # at 0 both classes tie, and there is no way up
     trial = evaluation.Trial("one", attack.PGD(epsilon=0.2, num_steps=10, start="input"), precision="float32")
     (summary,) = evaluation.Attacker(linear_network(), noise, noise).run([trial]).trials
-    assert summary["curve"][0] == [0, pytest.approx(softmax_of(4 * noise).mean(), abs=1e-6)]
-    assert summary["curve"][5] == [5, pytest.approx(softmax_of(4 * (noise + 0.1)).mean(), abs=1e-6)]
-    assert summary["curve"][-1] == [10, pytest.approx(summary["mmc"], abs=1e-6)]
+    assert summary.curve[0] == (0, pytest.approx(softmax_of(4 * noise).mean(), abs=1e-6))
+    assert summary.curve[5] == (5, pytest.approx(softmax_of(4 * (noise + 0.1)).mean(), abs=1e-6))
+    assert summary.curve[-1] == (10, pytest.approx(summary.mmc, abs=1e-6))
 
 
 def test_both_objectives_have_the_confidence_as_value():
@@ -149,7 +153,7 @@ def test_both_objectives_have_the_confidence_as_value():
     np.testing.assert_allclose(values[1][1][:, 0], 4.0, atol=1e-6)
 
 
-def test_suites_scale_with_epsilon_and_run_in_section_6_order():
+def test_suites_scale_with_epsilon_and_go_from_short_to_long_steps():
     suite = evaluation.worst_case_attacks(0.3)
     sizes = [t.attack.step_size.sequence(t.attack.num_steps, None).numpy() for t in suite if t.attack.step_size]
     assert suite[0].attack.step_size is None  # epsilon / num_steps = .0075
@@ -163,7 +167,7 @@ def test_suites_scale_with_epsilon_and_run_in_section_6_order():
         assert len({t.name for t in make(0.2)}) == len(make(0.2))
 
 
-def test_the_full_suite_has_all_that_the_issue_of_worst_cases_asks_for():
+def test_the_full_suite_has_every_start_and_auto_pgd():
     starts = {trial.start if trial.start != "attack" else trial.attack.start for trial in evaluation.full_suite(0.3)}
     assert starts == {"random", "corner", "decontrasted", "test images", "strongest"}
     assert any(isinstance(trial.attack, attack.AutoPGD) for trial in evaluation.full_suite(0.3))
@@ -176,7 +180,7 @@ def test_every_part_of_a_whole_evaluation():
     network = linear_network(-8.0, 4.0)  # class 1 above .5
     protocol = small(epsilon=0.3, larger_epsilon=None, num_adversarial=8, num_trials=20)
     found = evaluation.evaluate(network, data, protocol, transfer_from=[hidden_rise()])
-    assert [row["set"] for row in found.rows] == [
+    assert [row.label for row in found.rows] == [
         "toy (test)",
         "more",
         "noise",
@@ -187,7 +191,7 @@ def test_every_part_of_a_whole_evaluation():
         "adversarial samples (changed)",
         "adversarial samples (all)",
     ]
-    assert {row["kind"] for row in found.rows} == {
+    assert {row.kind for row in found.rows} == {
         "test",
         "ood",
         "noise",
@@ -199,24 +203,24 @@ def test_every_part_of_a_whole_evaluation():
     # An image within .3 of the boundary at .5 can be pushed across it.
     changed = found["adversarial samples (changed)"]
     draw = np.sort(np.random.default_rng(0).permutation(40)[:8])
-    assert changed["success_rate"]["value"] == np.mean(np.abs(images[draw, 0] - 0.5) < 0.3)
-    assert changed["n"] == np.sum(np.abs(images[draw, 0] - 0.5) < 0.3)
-    larger, smaller = found["worst-case noise, 0.4"]["mmc"]["value"], found["worst-case noise"]["mmc"]["value"]
-    assert larger >= smaller >= found["adversarial noise"]["mmc"]["value"]
-    names = [trial["name"] for trial in found.numbers["attacks"]]
+    assert changed.success_rate.value == np.mean(np.abs(images[draw, 0] - 0.5) < 0.3)
+    assert changed.n == np.sum(np.abs(images[draw, 0] - 0.5) < 0.3)
+    larger, smaller = found["worst-case noise, 0.4"].mmc.value, found["worst-case noise"].mmc.value
+    assert larger >= smaller >= found["adversarial noise"].mmc.value
+    names = [trial.name for trial in found.result.attacks]
     assert any(name.startswith("transferred from") for name in names)
-    assert found.numbers["alpha_scaling"]["num_trials"] == 20
-    assert found.numbers["calibration"]["is_held_out"] is False
-    results = evaluation.results([found], data, protocol, "python evaluate.py")
-    assert json.loads(json.dumps(results)) == results
+    assert found.result.alpha_scaling.num_trials == 20
+    assert found.result.calibration.is_held_out is False
+    results = evaluation.results([found], "python evaluate.py")
+    assert from_json(evaluation.Results, json.loads(json.dumps(to_json(results), allow_nan=False))) == results
 
 
 def test_calibration_takes_the_images_kept_out_of_training():
     images = np.linspace(0, 1, 40, dtype=np.float32)[:, None]
     data = data_of(images, (images[:, 0] > 0.5).astype(int), calibration_fraction=0.5)
-    numbers = evaluate(linear_network(-8.0, 4.0), data).numbers["calibration"]
-    assert numbers["is_held_out"] is True
-    assert numbers["num_images"] == 4
+    numbers = evaluate(linear_network(-8.0, 4.0), data).result.calibration
+    assert numbers.is_held_out is True
+    assert numbers.num_images == 4
 
 
 def test_a_classifier_without_gradients_is_scored_all_the_same():
@@ -225,9 +229,9 @@ def test_a_classifier_without_gradients_is_scored_all_the_same():
     live, other = Classifier(network, "keras"), Classifier(lambda x: network(x), "onnx")
     data = data_of(images, np.zeros(6, int), {"more": images[:2]})
     a, b = evaluation.evaluate_all([live, other], data, small(), suite=evaluation.worst_case_attacks)
-    assert [row["set"] for row in b.rows] == ["toy (test)", "more", "noise"]
+    assert [row.label for row in b.rows] == ["toy (test)", "more", "noise"]
     assert a.rows[:3] == b.rows
-    assert b.numbers["left_out"] == ["attacked noise and attacked images: an ONNX file gives no gradients"]
+    assert b.result.left_out == ["worst-case noise: an ONNX file gives no gradients"]
 
 
 def test_logits_that_are_not_finite_are_an_error():
@@ -278,9 +282,9 @@ def test_a_second_evaluation_takes_everything_from_the_store(tmp_path):
     first, num_calls = run(), len(calls)
     second = run()
     assert len(calls) == num_calls
-    assert second.numbers | {"seconds": 0} == first.numbers | {"seconds": 0}
-    for name, array in first.arrays.items():
-        np.testing.assert_array_equal(array, second.arrays[name])
+    assert dataclasses.replace(second.result, seconds=0) == dataclasses.replace(first.result, seconds=0)
+    for name, array in first.arrays.confidence.items():
+        np.testing.assert_array_equal(array, second.arrays.confidence[name])
 
 
 def test_alpha_scaling_of_a_linear_network():
@@ -301,7 +305,7 @@ def test_alpha_is_infinite_where_nothing_suffices():
     found = evaluation.alpha_scaling(lambda x: np.zeros((len(x), 2), np.float32), (2,), num_trials=5)
     assert np.isinf(found["alpha"]).all()
     summary = evaluation.scaling.summarize_alpha_scaling(found)
-    assert summary["median_alpha"] is None and summary["share_reached"] == 0
+    assert summary.median_alpha is None and summary.share_reached == 0
 
 
 def test_noise_is_reproducible_and_no_larger_than_the_test_set():
@@ -325,7 +329,7 @@ def test_networks_of_any_precision(policy):
     images = np.array([[0.0], [0.5], [1.0]], np.float32)
     table = evaluate(network, data_of(images, np.array([0, 0, 0])))
     expected = np.mean(softmax_of(4 * images))
-    assert table["toy (test)"]["mmc"]["value"] == pytest.approx(expected, abs=0.01)  # bfloat16: 8 bits
+    assert table["toy (test)"].mmc.value == pytest.approx(expected, abs=0.01)  # bfloat16: 8 bits
 
 
 def test_a_function_is_scored_like_a_network():
@@ -370,27 +374,27 @@ def test_interval_bounds_enclose_what_attacks_find():
     # attack climbs all the way. Noise is the one thing that is random.
     images = np.linspace(0, 1, 40, dtype=np.float32)[:, None]
     data = data_of(images, np.zeros(40, int))
-    found = evaluate(linear_network(8.0, -4.0), data, epsilon=0.3, num_bounded=9).numbers["interval_bounds"]
+    found = evaluate(linear_network(8.0, -4.0), data, epsilon=0.3, num_bounded=9).result.interval_bounds
     noise = evaluation.evaluation_noise(images, 16)[:9].astype(np.float64)
-    assert (found["num_images"], found["level"]) == (9, 0.95)
-    radii = [row["radius"] for row in found["radii"]]
+    assert (found.num_images, found.level) == (9, 0.95)
+    radii = [row.radius for row in found.radii]
     np.testing.assert_allclose(radii, [0.001, 0.003, 0.01, 0.03, 0.1, 0.3])
-    for row in found["radii"]:
-        ends = np.clip(noise + [[-row["radius"], row["radius"]]], 0, 1)
+    for row in found.radii:
+        ends = np.clip(noise + [[-row.radius, row.radius]], 0, 1)
         worst = softmax_of(np.abs(8 * ends - 4)).max(axis=1)
-        assert row["bound"] == pytest.approx(worst.mean(), abs=1e-6)
-        assert row["found"] == pytest.approx(worst.mean(), abs=1e-4)
-        assert row["found"] <= row["bound"]
-        assert row["share_below"] == np.mean(worst < 0.95)
+        assert row.bound == pytest.approx(worst.mean(), abs=1e-6)
+        assert row.found == pytest.approx(worst.mean(), abs=1e-4)
+        assert row.found <= row.bound
+        assert row.share_below == np.mean(worst < 0.95)
 
 
 def test_a_network_without_interval_bounds_says_so():
     inputs = keras.Input((1,))
     network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(2, "tanh", name="curved")(inputs)))
     data = data_of(np.linspace(0, 1, 8, dtype=np.float32)[:, None], np.zeros(8, int))
-    numbers = evaluate(network, data, epsilon=0.1, num_bounded=2).numbers
-    assert numbers["interval_bounds"] is None
-    assert any(sentence.startswith("interval bounds: ") and "`curved`" in sentence for sentence in numbers["left_out"])
+    numbers = evaluate(network, data, epsilon=0.1, num_bounded=2).result
+    assert numbers.interval_bounds is None
+    assert any(sentence.startswith("interval bounds: ") and "`curved`" in sentence for sentence in numbers.left_out)
 
 
 def corner_network():
@@ -407,9 +411,8 @@ def corner_network():
 
 def test_region_maps_by_hand():
     maps = evaluation.maps.region_maps(corner_network())
-    assert list(maps) == ["regions/[0,1]", "regions/[-2,3]", "regions/[-5,6]", "regions/[-10,10]"]
-    for name, found in maps.items():
-        low, high = json.loads(name.removeprefix("regions/"))
+    assert evaluation.maps.RANGES == ((0, 1), (-2, 3), (-5, 6), (-10, 10))
+    for (low, high), found in zip(evaluation.maps.RANGES, maps, strict=True):
         x, y = np.meshgrid(*2 * [np.linspace(low, high, 600, dtype=np.float32)])
         assert found.shape == (600, 600)
         expected = 2 * (x > 0.5) + (2 * np.maximum(x - 0.5, 0) > y)
@@ -434,9 +437,9 @@ def test_data_on_the_plane_get_maps_and_regions():
     points, labels = np.random.default_rng(0).uniform(size=(20, 2)).astype(np.float32), np.arange(20) % 2
     data = datasets.Data(name="plane", train=(points, labels), test=(points, labels), batch_size=4)
     found = evaluation.evaluate(corner_network(), data, small(epsilon=0.1), suite=evaluation.worst_case_attacks)
-    assert found.arrays["maps/[0,1]"].shape == (200, 200)
-    assert found.arrays["regions/[-10,10]"].shape == (600, 600)
+    assert found.arrays.maps.confidence.shape == (4, 200, 200)
+    assert found.arrays.maps.regions.shape == (4, 600, 600)
     curved = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "tanh"), keras.layers.Dense(2)])
     found = evaluation.evaluate(curved, data, small(epsilon=0.1), suite=evaluation.worst_case_attacks)
-    assert "regions/[0,1]" not in found.arrays
-    assert any(sentence.startswith("linear regions: ") for sentence in found.numbers["left_out"])
+    assert found.arrays.maps.regions is None
+    assert any(sentence.startswith("linear regions: ") for sentence in found.result.left_out)

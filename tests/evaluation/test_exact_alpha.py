@@ -1,6 +1,8 @@
 """The exact minimal alpha beside the scan: Table 2, `--alpha=exact`."""
 
+import dataclasses
 import json
+import types
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ from helpers.toys import evaluate as evaluate_model
 from keras_acet import evaluation, networks
 from keras_acet.classifiers import Classifier
 from keras_acet.evaluation import scaling
+from keras_acet.evaluation.results import AlphaScalingResult, ExactAlphaResult, Measured
 from keras_acet.report import tables
 
 
@@ -51,29 +54,31 @@ def test_an_evaluation_with_exact_alpha():
     images = np.linspace(0, 1, 12, dtype=np.float32)[:, None]
     data = data_of(images, (images[:, 0] > 0.5).astype(int))
     found = evaluate_model(linear_network(-8.0, 4.0), data, num_trials=30, alpha="exact")
-    scaled = found.numbers["alpha_scaling"]
+    scaled = found.result.alpha_scaling
     # Logits 4 - 8 alpha x and 0: sure where 8 alpha x - 4 >= log 999, from x = .863 on at once.
     x = np.random.default_rng(0).uniform(size=(30, 1)).astype(np.float32)
     expected = np.median(np.maximum((np.log(999) + 4) / (8 * x), 1))
-    assert scaled["exact"] == {"median_alpha": pytest.approx(expected, rel=1e-7), "share_reached": 1.0}
-    assert scaled["median_alpha"] == pytest.approx(expected, rel=1e-4)
-    assert json.loads(json.dumps(scaled, allow_nan=False)) == scaled
-    assert scaling.summarize_alpha_scaling({"alpha": np.ones(3), "is_confident": np.ones(3, bool)})["exact"] is None
+    assert scaled.exact == ExactAlphaResult(pytest.approx(expected, rel=1e-7), 1.0)
+    assert scaled.median_alpha == pytest.approx(expected, rel=1e-4)
+    assert scaling.summarize_alpha_scaling({"alpha": np.ones(3), "is_confident": np.ones(3, bool)}).exact is None
 
 
 def test_the_table_shows_both():
-    scaled = {
-        "num_trials": 100,
-        "median_alpha": None,
-        "share_reached": 0.0,
-        "level": 0.999,
-        "share_confident_clipped": {"value": 0.0, "std": 0.0, "low": 0.0, "high": 0.01},
-        "clipped_level": 0.95,
-        "largest_alpha": 1e18,
-    }
-    sure = scaled | {"median_alpha": 8.1, "share_reached": 1.0, "exact": {"median_alpha": 8.05, "share_reached": 1.0}}
-    never = scaled | {"exact": {"median_alpha": None, "share_reached": 0.0}}
-    runs = [{"name": name, "alpha_scaling": x} for name, x in (("a", sure), ("b", never), ("c", scaled), ("d", None))]
+    scaled = AlphaScalingResult(
+        num_trials=100,
+        median_alpha=None,
+        share_reached=0.0,
+        exact=None,
+        level=0.999,
+        share_confident_clipped=Measured(0.0, 0.0, 0.01),
+        clipped_level=0.95,
+        largest_alpha=1e18,
+    )
+    replace = dataclasses.replace
+    sure = replace(scaled, median_alpha=8.1, share_reached=1.0, exact=ExactAlphaResult(8.05, 1.0))
+    never = replace(scaled, exact=ExactAlphaResult(None, 0.0))
+    named = (("a", sure), ("b", never), ("c", scaled), ("d", None))
+    runs = [types.SimpleNamespace(name=name, alpha_scaling=x) for name, x in named]
     table = tables.alpha_scaling(runs)
     shown = [[cell.text.replace("\N{NO-BREAK SPACE}", " ") for cell in entries[0]] for _, entries in table.rows]
     assert [cells[1:5] for cells in shown] == [

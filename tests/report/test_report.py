@@ -1,5 +1,6 @@
 import copy
 import csv
+import dataclasses
 import html.parser
 import json
 import re
@@ -10,11 +11,14 @@ import numpy as np
 import pytest
 
 from keras_acet import report
+from keras_acet.evaluation.arrays import Arrays, NoisePairs, PlaneMaps, ShownImages
+from keras_acet.evaluation.results import BoundAtRadius, IntervalBoundsResult, Results, RunResult, Settings
 from keras_acet.report.figures.confidences import roc
 from keras_acet.report.figures.maps import draw_borders
 from keras_acet.report.formatting import MISSING, number, percent, rate
 from keras_acet.report.pages import render
 from keras_acet.report.sentences import headline
+from keras_acet.typed_json import from_json, to_json
 
 HOSTILE = '<script>alert("run")</script> a|b *c* $x_{$ [d](e)'
 SPACE = "\N{NO-BREAK SPACE}"
@@ -35,15 +39,12 @@ def measured(value, spread=0.01):
 def row(name, kind, mmc, radius=None, *, n=64, auroc=0.9, **more):
     numbers = {metric: measured(auroc) for metric in DETECTION} if kind != "test" else {}
     above = {"share_above_half": measured(0.0 if mmc < 0.5 else 0.75)}
-    return {"set": name, "kind": kind, "radius": radius, "n": n, "note": "", "mmc": measured(mmc), **above} | (
-        numbers | more
-    )
+    about = {"set": name, "kind": kind, "radius": radius, "label": more.pop("label", name), "n": n, "note": ""}
+    return {**about, "mmc": measured(mmc), **above, **numbers, **more}
 
 
 def missing(name, note):
-    nothing = {"value": None, "low": None, "high": None}
-    numbers = dict.fromkeys(("mmc", "share_above_half", *DETECTION), nothing)
-    return {"set": name, "kind": "ood", "radius": None, "n": 0, "note": note, **numbers}
+    return {"set": name, "kind": "ood", "radius": None, "label": name, "n": 0, "note": note}
 
 
 def full_run(name, published, worst):
@@ -53,7 +54,7 @@ def full_run(name, published, worst):
         {"name": "transferred", "objective": "none", "start": "transferred", "steps": 0, "mmc": 0.105},
     ]
     for attack in attacks:
-        attack |= {"radius": 0.3, "share_above_half": 0.0}
+        attack |= {"radius": 0.3, "share_above_half": 0.0, "solved": 0}
         attack["curve"] = [[1, 0.1], [50, 0.5 * (0.1 + attack["mmc"])], [100, attack["mmc"]]]
     attacks[-1]["curve"] = None
     scores = {"ece": 0.0123, "ece_equal_mass": 0.0119, "nll": 0.0212, "brier": 0.0091}
@@ -70,16 +71,16 @@ def full_run(name, published, worst):
         "test_error": measured(0.0057, 0.0007),
         "seconds": 12.5,
         "rows": [
-            row("mnist (test)", "test", 0.98),
+            row("mnist", "test", 0.98),
             row("fashion_mnist", "ood", 0.3, auroc=0.981),
             missing("lsun", "not found; get it with `<tfds>`"),
             row("noise", "noise", 0.1),
-            row("adversarial noise", "adversarial_noise", published, 0.3),
-            row("worst-case noise", "worst_case_noise", worst, 0.3, share_above_half=measured(0.25)),
-            row("worst-case noise, 0.4", "worst_case_noise", worst + 0.1, 0.4),
-            row("worst-case fashion_mnist", "worst_case_ood", 0.8, 0.3),
-            row("adversarial samples (changed)", "adversarial_samples", 0.7, 0.3, success_rate=measured(0.625)),
-            row("adversarial samples (all)", "adversarial_samples", 0.7, 0.3),
+            row("noise", "adversarial_noise", published, 0.3),
+            row("noise", "worst_case_noise", worst, 0.3, share_above_half=measured(0.25)),
+            row("noise", "worst_case_noise", worst + 0.1, 0.4),
+            row("fashion_mnist", "worst_case_ood", 0.8, 0.3),
+            row("changed", "adversarial_samples", 0.7, 0.3, success_rate=measured(0.625)),
+            row("all", "adversarial_samples", 0.7, 0.3),
         ],
         "attacks": attacks,
         "flat_share": {"share": 0.93, "threshold": 1e-6, "radius": 0.3},
@@ -91,7 +92,10 @@ def full_run(name, published, worst):
             "share_confident_clipped": measured(0.034),
             "clipped_level": 0.95,
             "largest_alpha": 1e18,
+            "exact": None,
         },
+        "interval_bounds": None,
+        "more": {},
         "calibration": {
             "num_images": 500,
             "is_held_out": True,
@@ -112,7 +116,7 @@ def onnx_run(name):
         "method": None,
         "flags": None,
         "differentiable": False,
-        "rows": [row("mnist (test)", "test", 0.98), row("fashion_mnist", "ood", 0.3), row("noise", "noise", 0.1)],
+        "rows": [row("mnist", "test", 0.98), row("fashion_mnist", "ood", 0.3), row("noise", "noise", 0.1)],
         "attacks": [],
         "flat_share": None,
         "alpha_scaling": None,
@@ -121,30 +125,33 @@ def onnx_run(name):
     }
 
 
+def typed(run):
+    return from_json(RunResult, run)
+
+
 def example():
     """Results, arrays and history of two runs, one of them with a hostile name, and an ONNX file."""
     draw = np.random.default_rng(0)
     runs = [full_run("mnist-acet", 0.101, 0.121), full_run(HOSTILE, 0.967, 0.99), onnx_run("model.onnx")]
-    arrays = {run["name"]: {} for run in runs}
+    runs = from_json(list[RunResult], runs)
+    arrays = {run.name: Arrays() for run in runs}
     for run in runs:
-        found = arrays[run["name"]]
-        for one in run["rows"]:
-            if one["n"]:
-                name = "test" if one["kind"] == "test" else one["set"]
-                found[f"confidence/{name}"] = draw.uniform(0.1, 1, one["n"])
-        found["images/fashion_mnist"] = draw.random((4, 8, 8, 1))
-        found["images_confidence/fashion_mnist"] = np.array([0.99, 0.9, 0.8, 0.7])
-        found["images_label/fashion_mnist"] = np.arange(4) % 2
+        found = arrays[run.name]
+        for one in run.rows:
+            if one.n:
+                found.confidence[one.key] = found.score[one.key] = draw.uniform(0.1, 1, one.n)
+        found.shown["ood", "fashion_mnist", None] = ShownImages(
+            draw.random((4, 8, 8, 1)), np.array([0.99, 0.9, 0.8, 0.7]), np.arange(4) % 2
+        )
     for run in runs[:2]:
-        for which in ("noise", "attacked"):
-            arrays[run["name"]][f"pairs/{which}"] = draw.random((8, 8, 8, 3))
-            arrays[run["name"]][f"pairs/{which}_confidence"] = np.linspace(0.1, 0.2, 8)
-    for name in ("maps/[0,1]", "maps/[-10,10]"):
-        arrays["mnist-acet"][name] = draw.uniform(0.5, 1, (20, 20))
-    arrays["mnist-acet"] |= {"test_points": draw.random((30, 2)), "test_labels": np.arange(30) % 2}
+        confidence = np.linspace(0.1, 0.2, 8)
+        arrays[run.name].pairs = NoisePairs(*draw.random((2, 8, 8, 8, 3)), confidence, confidence)
+    arrays["mnist-acet"].maps = PlaneMaps(
+        ((0, 1), (-10, 10)), draw.uniform(0.5, 1, (2, 20, 20)), None, draw.random((30, 2)), np.arange(30) % 2
+    )
     epoch = {"accuracy": 0.9, "cross_entropy": 0.2, "noise_confidence": 0.12, "val_accuracy": 0.95, "val_loss": 0.1}
     results = {
-        "schema_version": 1,
+        "schema_version": 2,
         "created": "2026-01-02T03:04:05+00:00",
         "versions": {"python": "3.11.7", "keras": "3.15.0"},
         "command": "python evaluate.py --run_dir='<i>'",
@@ -156,9 +163,13 @@ def example():
             "num_test": 64,
             "fingerprint": "0123",
         },
-        "settings": {"epsilon": 0.3, "num_noise": 64, "seed": 0, "quick": True},
-        "runs": runs,
+        "settings": dict.fromkeys(field.name for field in dataclasses.fields(Settings))
+        | {"quick": True, "num_images": 0, "epsilon": 0.3, "num_noise": 64, "seed": 0, "num_bootstrap": 100}
+        | {"score": "MaxSoftmax()"},
+        "measurements": [{"name": "noise"}],
+        "runs": [],
     }
+    results = dataclasses.replace(from_json(Results, results), runs=runs)
     history = {"mnist-acet": [{"epoch": 1, **epoch}, {"epoch": "2", **epoch, "val_loss": ""}], HOSTILE: []}
     return results, arrays, history
 
@@ -245,9 +256,9 @@ def test_the_headline_is_a_sentence_with_the_numbers():
         "fashion_mnist: AUROC .981, FPR@95 .981. On 93.0 % of the noise images the gradient vanishes "
         "(below 1e\N{NON-BREAKING HYPHEN}6)."
     )
-    assert headline(full_run("acet", 0.101, 0.121)).replace(SPACE, " ") == expected
-    assert "no attack was run, so nothing is known" in headline(onnx_run("onnx"))
-    assert "The paper's attack alone shows it too." in headline(full_run("plain", 0.987, 0.99))
+    assert headline(typed(full_run("acet", 0.101, 0.121))).replace(SPACE, " ") == expected
+    assert "no attack was run, so nothing is known" in headline(typed(onnx_run("onnx")))
+    assert "The paper's attack alone shows it too." in headline(typed(full_run("plain", 0.987, 0.99)))
 
 
 def test_runs_stand_side_by_side(page, markdown):
@@ -293,7 +304,8 @@ def test_tables_of_attacks_scaling_and_calibration(page):
 
 def test_calibration_on_training_images_is_admitted():
     results, _, _ = example()
-    results["runs"][0]["calibration"]["is_held_out"] = False
+    calibration = dataclasses.replace(results.runs[0].calibration, is_held_out=False)
+    results.runs[0] = dataclasses.replace(results.runs[0], calibration=calibration)
     assert "mnist-acet on 500 images that it was trained on" in render("html", results, {}, {})
 
 
@@ -341,7 +353,7 @@ def test_every_figure_is_there_and_says_what_it_shows(page, markdown, directory)
 
 def test_figures_without_data_are_left_out(tmp_path):
     results, _, _ = example()
-    results["runs"] = [results["runs"][2]]
+    results.runs[:2] = []
     report.write(results, {}, {}, tmp_path)
     assert list((tmp_path / "figures").iterdir()) == []
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
@@ -352,14 +364,14 @@ def test_figures_without_data_are_left_out(tmp_path):
 
 
 def test_json_gives_back_what_was_written(directory):
-    assert json.loads((directory / "results.json").read_text(encoding="utf-8")) == example()[0]
+    assert report.read_results(directory / "results.json") == example()[0]
 
 
 def test_csv_has_a_line_per_set_and_run(directory):
     with open(directory / "results.csv", encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     assert [(line["run"], line["set"]) for line in lines] == (
-        [(run["name"], row["set"]) for run in example()[0]["runs"] for row in run["rows"]]
+        [(run.name, row.set) for run in example()[0].runs for row in run.rows]
     )
     line = lines[5]
     assert [line[name] for name in ("kind", "radius", "n", "mmc", "mmc_low", "success_rate")] == (
@@ -380,14 +392,16 @@ def test_same_input_same_bytes_and_nothing_else_is_left(directory, tmp_path):
 
 
 def test_results_of_another_version_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"`results` must have schema_version 1.*Received: 2. Evaluate again"):
-        report.write(example()[0] | {"schema_version": 2}, {}, {}, tmp_path)
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(to_json(example()[0]) | {"schema_version": 1}))
+    with pytest.raises(ValueError, match=r"must have schema_version 2.*Received: 1. Evaluate again"):
+        report.read_results(path)
 
 
 def test_nan_is_refused_before_anything_is_written(tmp_path):
     results, arrays, history = example()
-    results["runs"][0]["seconds"] = float("nan")
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    results.runs[0] = dataclasses.replace(results.runs[0], seconds=float("nan"))
+    with pytest.raises(ValueError, match=r"seconds must be finite: JSON has no nan"):
         report.write(results, arrays, history, tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
@@ -415,20 +429,13 @@ def test_page_in_a_browser(browser, directory, width):
 def moons(tmp_path_factory):
     """Directory of a report on moons with regions and interval bounds, of one run of two."""
     results, arrays, _ = example()
-    results["data"]["name"] = "moons"
-    results["runs"] = results["runs"][:2]
-    results["runs"][0]["interval_bounds"] = {
-        "num_images": 32,
-        "level": 0.95,
-        "radii": [
-            {"radius": 0.001, "found": 0.1, "bound": 0.125, "share_below": 1.0},
-            {"radius": 0.3, "found": 0.2, "bound": 0.9999, "share_below": 0.25},
-        ],
-    }
-    results["runs"][1]["interval_bounds"] = None
+    bounds = [BoundAtRadius(0.001, 0.1, 0.125, 1.0), BoundAtRadius(0.3, 0.2, 0.9999, 0.25)]
+    first = dataclasses.replace(results.runs[0], interval_bounds=IntervalBoundsResult(32, 0.95, bounds))
+    facts = dataclasses.replace(results.data, name="moons")
+    results = dataclasses.replace(results, data=facts, runs=[first, results.runs[1]])
     x, y = np.meshgrid(np.arange(600), np.arange(600))
-    arrays["mnist-acet"]["regions/[0,1]"] = 2 * (x > 300) + (y > 300)
-    arrays["mnist-acet"]["regions/[-10,10]"] = (x + y > 700).astype(int)
+    regions = np.stack([2 * (x > 300) + (y > 300), (x + y > 700).astype(int)])
+    arrays["mnist-acet"].maps = dataclasses.replace(arrays["mnist-acet"].maps, regions=regions)
     path = tmp_path_factory.mktemp("moons")
     report.write(results, arrays, {}, path)
     return path

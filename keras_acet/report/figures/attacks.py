@@ -10,20 +10,21 @@ from keras_acet.report.sets import short
 
 def noise_pairs(results, arrays):
     """Two rows per run: noise images, and below each its worst case."""
-    runs = [run for run in results["runs"] if drawable(arrays.get(run["name"], {}).get("pairs/noise"))]
+    pairs = {run.name: arrays[run.name].pairs for run in results.runs if run.name in arrays}
+    runs = [run for run in results.runs if pairs.get(run.name) and drawable(pairs[run.name].noise)]
     if not runs:
         return None
-    titles = [f"{shorten(run['name'], 40)}, {what}" for run in runs for what in ("noise", "after the attack")]
+    titles = [f"{shorten(run.name, 40)}, {what}" for run in runs for what in ("noise", "after the attack")]
     figure, axes = image_rows(titles, num_lines=1)
     parts = []
     for index, run in enumerate(runs):
-        found = arrays[run["name"]]
-        confidence = {which: found[f"pairs/{which}_confidence"] for which in ("noise", "attacked")}
-        for which, ax_row in zip(("noise", "attacked"), axes[2 * index :], strict=False):
-            show(ax_row, found[f"pairs/{which}"][:COLUMNS], [rate(float(c)) for c in confidence[which]])
+        found = pairs[run.name]
+        shown = (found.noise, found.noise_confidence), (found.attacked, found.attacked_confidence)
+        for (images, confidence), ax_row in zip(shown, axes[2 * index :], strict=False):
+            show(ax_row, images[:COLUMNS], [rate(float(c)) for c in confidence])
         parts.append(
-            f"{run['name']}: from {rate(float(np.mean(confidence['noise'])))} "
-            f"to {rate(float(np.mean(confidence['attacked'])))}"
+            f"{run.name}: from {rate(float(np.mean(found.noise_confidence)))} "
+            f"to {rate(float(np.mean(found.attacked_confidence)))}"
         )
     alt = f"Noise images and their worst cases with the confidence in each. Mean of those shown: {'; '.join(parts)}."
     caption = (
@@ -36,21 +37,21 @@ def noise_pairs(results, arrays):
 def convergence(results):
     """A panel per run and radius, a curve per attack."""
     drawn = []
-    for run in results["runs"]:
-        curved = [attack for attack in run["attacks"] if attack["curve"]]
-        for radius in sorted({attack["radius"] for attack in curved}):
-            drawn.append((run, radius, [attack for attack in curved if attack["radius"] == radius]))
+    for run in results.runs:
+        curved = [attack for attack in run.attacks if attack.curve]
+        for radius in sorted({attack.radius for attack in curved}):
+            drawn.append((run, radius, [attack for attack in curved if attack.radius == radius]))
     if not drawn:
         return None
-    names = list(dict.fromkeys(attack["name"] for _, _, suite in drawn for attack in suite))
+    names = list(dict.fromkeys(attack.name for _, _, suite in drawn for attack in suite))
     figure, axes = panels(len(drawn), 2.0, header=0.5 + 0.17 * len(names))
     handles = {}
     parts = []
     for ax, (run, radius, suite) in zip(axes, drawn, strict=True):
         for attack in suite:
-            steps, confidence = np.transpose(attack["curve"])
-            index = names.index(attack["name"])
-            (handles[attack["name"]],) = ax.plot(
+            steps, confidence = np.transpose(attack.curve)
+            index = names.index(attack.name)
+            (handles[attack.name],) = ax.plot(
                 steps,
                 confidence,
                 color=COLORS[index % len(COLORS)],
@@ -59,13 +60,13 @@ def convergence(results):
                 markevery=max(1, len(steps) // 5),
                 linewidth=1.4,
             )
-        ax.set_title(f"{shorten(run['name'], 18)}, radius {short(radius)}")
-        reached = [c for attack in run["attacks"] for _, c in attack["curve"] or []]
+        ax.set_title(f"{shorten(run.name, 18)}, radius {short(radius)}")
+        reached = [c for attack in run.attacks for _, c in attack.curve or []]
         margin = max(0.01, 0.06 * (max(reached) - min(reached)))
         ax.set_ylim(min(reached) - margin, max(reached) + margin)  # a run's panels share their scale
         ax.yaxis.get_major_locator().set_params(nbins=4)
-        best = max(suite, key=lambda attack: attack["curve"][-1][1])
-        parts.append(f"{run['name']}, radius {short(radius)}: {rate(best['curve'][-1][1])} by {best['name']}")
+        best = max(suite, key=lambda attack: attack.curve[-1][1])
+        parts.append(f"{run.name}, radius {short(radius)}: {rate(best.curve[-1][1])} by {best.name}")
     figure.legend(
         [handles[name] for name in names],
         [shorten(name, 60) for name in names],

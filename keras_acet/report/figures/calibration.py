@@ -8,7 +8,7 @@ from keras_acet.report.formatting import number, percent, rate
 
 def reliability(results):
     """A panel per run: accuracy against confidence, before and after temperature scaling."""
-    runs = [run for run in results["runs"] if run["calibration"]]
+    runs = [run for run in results.runs if run.calibration]
     if not runs:
         return None
     figure, axes = panels(len(runs), 2.5, sharey=True)
@@ -20,13 +20,13 @@ def reliability(results):
     for ax, run in zip(axes, runs, strict=True):
         ax.plot([0, 1], [0, 1], color="#a3abb4", linewidth=0.8)
         for when, style in styles.items():
-            bins = [(c, a) for c, a, count in run["calibration"]["reliability"][when] if count]
+            bins = [(c, a) for c, a, count in getattr(run.calibration.reliability, when) if count]
             ax.plot(*np.transpose(bins), label=f"{when} temperature scaling", clip_on=False, **style)
-        ax.set(title=shorten(run["name"], 26), xlim=(0, 1), ylim=(0, 1))
+        ax.set(title=shorten(run.name, 26), xlim=(0, 1), ylim=(0, 1))
         ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
         ax.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
-        eces = [rate(run["calibration"][when]["ece"], 4) for when in styles]
-        parts.append(f"{run['name']} {eces[0]} before, {eces[1]} after")
+        eces = [rate(getattr(run.calibration, when).ece, 4) for when in styles]
+        parts.append(f"{run.name} {eces[0]} before, {eces[1]} after")
     legend(figure, axes[0])
     figure.supxlabel("mean confidence in the bin", fontsize=10)
     figure.supylabel("share right in the bin", fontsize=10)
@@ -43,11 +43,11 @@ def risk_coverage(results):
     figure = new_figure(2.9)
     ax = figure.subplots()
     parts = []
-    for index, run in enumerate(results["runs"]):
-        if run["calibration"]:
-            curve = run["calibration"]["risk_coverage"]
-            ax.plot(curve["coverage"], curve["risk"], label=shorten(run["name"], 28), **line(index))
-            parts.append(f"{run['name']} {number(curve['aurc'])}")
+    for index, run in enumerate(results.runs):
+        if run.calibration:
+            curve = run.calibration.risk_coverage
+            ax.plot(curve.coverage, curve.risk, label=shorten(run.name, 28), **line(index))
+            parts.append(f"{run.name} {number(curve.aurc)}")
     if not parts:
         return None
     ax.set(xlim=(0, 1), xlabel="share of test images answered, most confident first", ylabel="error among them")

@@ -4,14 +4,15 @@ import numpy as np
 
 from keras_acet.report.figures.style import finish, legend, line, panels, shorten
 from keras_acet.report.formatting import SPACE, rate
-from keras_acet.report.sets import all_sets, confidences, find, label
+from keras_acet.report.sets import all_sets, find, label, of_row
 
 SMALLEST = 1e-3  # left end of the ROC curves' axis
 
 
 def histograms(results, arrays):
     """A panel per set, a step line per run."""
-    drawn = _panels(results["runs"], all_sets(results["runs"]), arrays)
+    confidences = {name: found.confidence for name, found in arrays.items()}
+    drawn = _panels(results.runs, all_sets(results.runs), confidences)
     if not drawn:
         return None
     figure, axes = panels(len(drawn), 1.35, sharex=True, sharey=True)
@@ -19,7 +20,7 @@ def histograms(results, arrays):
     for ax, (row, lines) in zip(axes, drawn, strict=True):
         for index, run, values in lines:
             heights = np.histogram(np.clip(values, 0, 1), bins)[0] / len(values)
-            ax.stairs(heights, bins, label=shorten(run["name"], 28), linewidth=1.6, **line(index))
+            ax.stairs(heights, bins, label=shorten(run.name, 28), linewidth=1.6, **line(index))
         ax.set_title(_title(row))
         ax.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
         ax.set(xlim=(0, 1), ylim=(0, 1.02))
@@ -28,8 +29,8 @@ def histograms(results, arrays):
     _legend(figure, axes)
     figure.supxlabel("confidence", fontsize=10)
     figure.supylabel("share of images", fontsize=10)
-    drawn = [(row, lines) for row, lines in drawn if row["kind"] in ("test", "noise", "worst_case_noise")]
-    alt = "Histograms of the confidence per set. Mean confidence: " + _summary(drawn, results["runs"], "mmc")
+    drawn = [(row, lines) for row, lines in drawn if row.kind in ("test", "noise", "worst_case_noise")]
+    alt = "Histograms of the confidence per set. Mean confidence: " + _summary(drawn, results.runs, "mmc")
     caption = (
         "How confidence spreads over each set, one line per run; attacked sets name their radius. The height is on a "
         "square-root scale, so that few confident images stay visible. Look for lines that crowd at the right for the "
@@ -40,20 +41,21 @@ def histograms(results, arrays):
 
 def roc_curves(results, arrays):
     """A panel per set, a curve per run."""
-    runs = results["runs"]
-    tests = {run["name"]: confidences(run, _test_row(run), arrays) for run in runs}
-    rows = [row for row in all_sets(runs) if row["kind"] != "test"]
-    drawn = _panels([run for run in runs if tests[run["name"]] is not None], rows, arrays, runs)
+    runs = results.runs
+    scores = {name: found.score for name, found in arrays.items()}
+    tests = {run.name: of_row(scores.get(run.name, {}), _test_row(run)) for run in runs}
+    rows = [row for row in all_sets(runs) if row.kind != "test"]
+    drawn = _panels([run for run in runs if tests[run.name] is not None], rows, scores, runs)
     if not drawn:
         return None
     figure, axes = panels(len(drawn), 1.55, sharex=True, sharey=True)
     for ax, (row, lines) in zip(axes, drawn, strict=True):
         for index, run, values in lines:
-            accepted_ood, accepted_test = roc(tests[run["name"]], values)
+            accepted_ood, accepted_test = roc(tests[run.name], values)
             ax.plot(
                 np.maximum(accepted_ood, SMALLEST),
                 accepted_test,
-                label=shorten(run["name"], 28),
+                label=shorten(run.name, 28),
                 clip_on=False,
                 **line(index),
             )
@@ -68,10 +70,10 @@ def roc_curves(results, arrays):
     _legend(figure, axes)
     figure.supxlabel("share of the set accepted (log scale)", fontsize=10)
     figure.supylabel("share of test images accepted", fontsize=10)
-    drawn = [(row, lines) for row, lines in drawn if row["kind"] in ("ood", "noise", "worst_case_noise")]
+    drawn = [(row, lines) for row, lines in drawn if row.kind in ("ood", "noise", "worst_case_noise")]
     alt = "ROC curves per set. AUROC: " + _summary(drawn, runs, "auroc")
     caption = (
-        "Test images accepted against images of the set accepted, over all thresholds on the confidence. Look for "
+        "Test images accepted against images of the set accepted, over all thresholds on the score. Look for "
         "curves that are high at the left; where one crosses the line at .95 one reads FPR@95. The thin grey curve is "
         "guessing."
     )
@@ -89,15 +91,15 @@ def roc(positive, negative):
 
 
 def _test_row(run):
-    return next((row for row in run["rows"] if row["kind"] == "test"), None)
+    return next((row for row in run.rows if row.kind == "test"), None)
 
 
-def _panels(runs, rows, arrays, all_runs=None):
-    """Pairs of a set and the runs that have confidences of it: `(index, run, values)`, for the line's style."""
-    indices = {run["name"]: index for index, run in enumerate(all_runs or runs)}
+def _panels(runs, rows, values_of, all_runs=None):
+    """Pairs of a set and the runs that have values of it: `(index, run, values)`, for the line's style."""
+    indices = {run.name: index for index, run in enumerate(all_runs or runs)}
     drawn = []
     for wanted in rows:
-        found = [(indices[run["name"]], run, confidences(run, find(run, wanted), arrays)) for run in runs]
+        found = [(indices[run.name], run, of_row(values_of.get(run.name, {}), find(run, wanted))) for run in runs]
         found = [line for line in found if line[2] is not None]
         if found:
             drawn.append((wanted, found))
@@ -116,6 +118,6 @@ def _legend(figure, axes):
 def _summary(drawn, runs, name):
     parts = []
     for wanted, lines in drawn:
-        numbers = [f"{run['name']} {rate(find(run, wanted)[name]['value'])}" for _, run, _ in lines]
+        numbers = [f"{run.name} {rate(getattr(find(run, wanted), name).value)}" for _, run, _ in lines]
         parts.append(f"{label(wanted)}: {', '.join(numbers)}")
     return "; ".join(parts) + "."

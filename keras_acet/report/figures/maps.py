@@ -1,7 +1,5 @@
 """Confidence maps and linear regions of classifiers on the plane."""
 
-import re
-
 import numpy as np
 
 from keras_acet.report.figures.style import finish, new_figure, shorten
@@ -12,22 +10,22 @@ SURE = 0.95
 
 def confidence_maps(run, results, arrays):
     """A panel per range, the test points on it."""
-    found = arrays.get(run["name"], {})
-    maps = _by_range(found, "maps")
-    if not maps:
+    found = arrays[run.name].maps if run.name in arrays else None
+    if found is None:
         return None
+    maps = dict(zip(found.ranges, found.confidence, strict=True))
     figure = new_figure(0.5 + 2.6 * -(-len(maps) // 2))
     axes = _axes(figure, maps)
     parts = []
     for ax, ((low, high), values) in zip(axes, maps.items(), strict=True):
-        image = draw_confidence(ax, values, low, high, lowest=1 / results["data"]["num_classes"])
-        draw_points(ax, found, low, high)
+        image = draw_confidence(ax, values, low, high, lowest=1 / results.data.num_classes)
+        draw_points(ax, found.test_points, found.test_labels, low, high)
         parts.append(f"{percent(float(np.mean(values > SURE)))} of [{low:g}, {high:g}]")
     bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=30)
-    bar.set_label(f"confidence of {shorten(run['name'], 40)}; white line: .95")
-    alt = f"{run['name']}, confidence on the plane. More than 95 % confident on {', '.join(parts)}."
+    bar.set_label(f"confidence of {shorten(run.name, 40)}; white line: .95")
+    alt = f"{run.name}, confidence on the plane. More than 95 % confident on {', '.join(parts)}."
     caption = (
-        f"{run['name']}: confidence on four ranges, from the data outwards, with the test points. Look for bright "
+        f"{run.name}: confidence on four ranges, from the data outwards, with the test points. Look for bright "
         "regions without points: there the network is sure of what it has never seen."
     )
     return finish(figure, "maps", alt=alt, caption=caption)
@@ -35,19 +33,19 @@ def confidence_maps(run, results, arrays):
 
 def region_maps(run, results, arrays):
     """A panel per range, the borders of linear regions as thin lines."""
-    found = arrays.get(run["name"], {})
-    maps = _by_range(found, "regions")
-    if not maps:
+    found = arrays[run.name].maps if run.name in arrays else None
+    if found is None or found.regions is None:
         return None
+    maps = dict(zip(found.ranges, found.regions, strict=True))
     figure = new_figure(2.6 * -(-len(maps) // 2))
     parts = []
     for ax, ((low, high), numbers) in zip(_axes(figure, maps), maps.items(), strict=True):
         draw_borders(ax, numbers, low, high)
-        draw_points(ax, found, low, high)
+        draw_points(ax, found.test_points, found.test_labels, low, high)
         parts.append(f"{len(np.unique(numbers)):,} on [{low:g}, {high:g}]")
-    alt = f"{run['name']}, borders of linear regions on the plane. Regions seen: {', '.join(parts)}."
+    alt = f"{run.name}, borders of linear regions on the plane. Regions seen: {', '.join(parts)}."
     caption = (
-        f"{run['name']}: linear regions on the same ranges. On each the logits are one affine function; a line is "
+        f"{run.name}: linear regions on the same ranges. On each the logits are one affine function; a line is "
         f"where a ReLU changes sign. Regions seen: {', '.join(parts)}. Far out the lines are rays: the regions between "
         "them go on for ever, and along almost any ray in one the confidence tends to 1 (Theorem 3.1 of the paper)."
     )
@@ -74,9 +72,8 @@ def draw_borders(ax, numbers, low, high):
     ax.imshow(is_border, extent=extent, origin="lower", vmin=0, vmax=1, cmap="Greys", interpolation="antialiased")
 
 
-def draw_points(ax, found, low, high):
+def draw_points(ax, points, labels, low, high):
     """Draws the test points, if there are any, and sets title and limits."""
-    points, labels = found.get("test_points"), found.get("test_labels")
     if points is not None:
         size = 5 if high - low <= 1 else 1.5
         for label, marker, color in zip(np.unique(labels), "os^DvXP", ["#D55E00", "#56B4E9"] * 4, strict=False):
@@ -84,12 +81,6 @@ def draw_points(ax, found, low, high):
             ax.scatter(x, y, s=size, marker=marker, color=color, edgecolor="none")
     ax.set(title=f"[{low:g}, {high:g}]", xlim=(low, high), ylim=(low, high), xticks=(low, high), yticks=(low, high))
     ax.grid(visible=False)
-
-
-def _by_range(found, kind):
-    """Dict from `(low, high)` to the array `KIND/[low,high]`."""
-    names = {name: re.fullmatch(rf"{kind}/\[(.+),(.+)\]", name) for name in found}
-    return {tuple(map(float, match.groups())): found[name] for name, match in names.items() if match}
 
 
 def _axes(figure, maps):

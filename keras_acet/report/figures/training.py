@@ -17,18 +17,18 @@ QUANTITIES = {
 
 def training_curves(results, history):
     """A panel per recorded quantity, a curve per run."""
-    runs = [(index, run) for index, run in enumerate(results["runs"]) if history.get(run["name"])]
-    epochs = [epoch for _, run in runs for epoch in history[run["name"]]]
+    runs = [(index, run) for index, run in enumerate(results.runs) if history.get(run.name)]
+    epochs = [epoch for _, run in runs for epoch in history[run.name]]
     names = [name for name in QUANTITIES if any(_recorded(epoch, name) for epoch in epochs)]
     if not names:
         return None
     figure, axes = panels(len(names), 1.7)
     for ax, name in zip(axes, names, strict=True):
         for index, run in runs:
-            epochs = [(float(e["epoch"]), float(e[name])) for e in history[run["name"]] if _recorded(e, name)]
+            epochs = [(float(e["epoch"]), float(e[name])) for e in history[run.name] if _recorded(e, name)]
             style = line(index) | {"marker": MARKERS[index % len(MARKERS)], "markevery": max(1, len(epochs) // 6)}
             if epochs:
-                ax.plot(*np.transpose(epochs), label=shorten(run["name"], 28), **style)
+                ax.plot(*np.transpose(epochs), label=shorten(run.name, 28), **style)
         ax.set_title(QUANTITIES[name])
         ax.xaxis.get_major_locator().set_params(integer=True, nbins=5)
     most = max(axes, key=lambda ax: len(ax.get_legend_handles_labels()[1]))
@@ -36,9 +36,9 @@ def training_curves(results, history):
     figure.supxlabel("epoch", fontsize=10)
     parts = []
     for _, run in runs:
-        last = history[run["name"]][-1]
+        last = history[run.name][-1]
         numbers = [f"{QUANTITIES[name]} {number(float(last[name]))}" for name in names if _recorded(last, name)]
-        parts.append(f"{run['name']} after {len(history[run['name']])} epochs: {', '.join(numbers)}")
+        parts.append(f"{run.name} after {len(history[run.name])} epochs: {', '.join(numbers)}")
     caption = (
         "What training recorded per epoch. Look for accuracy that has levelled off, and for confidence on noise that "
         "falls to one over the number of classes and stays there."

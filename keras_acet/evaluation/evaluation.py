@@ -1,0 +1,129 @@
+"""What was measured on one classifier, and all of it together as it stands in `results.json`."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from keras_acet.datasets import Data
+from keras_acet.evaluation.arrays import Arrays
+from keras_acet.evaluation.measurements import Measurement
+from keras_acet.evaluation.protocol import Protocol
+from keras_acet.evaluation.results import SCHEMA_VERSION, DataFacts, Results, Row, RunResult, Settings
+from keras_acet.version import installed_versions
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What all classifiers of an evaluation have in common.
+
+    Attributes:
+        data, settings, measurements: See `Results`.
+    """
+
+    data: DataFacts
+    settings: Settings
+    measurements: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, data: Data, protocol: Protocol, measurements: Sequence[Measurement]) -> "About":
+        """Describes what was measured.
+
+        Args:
+            data: `datasets.Data`.
+            protocol: `Protocol` for these data.
+            measurements: Those of the evaluation, without open settings.
+        """
+        facts = DataFacts(
+            name=data.name,
+            num_classes=data.num_classes,
+            class_names=[str(name) for name in data.class_names],
+            image_shape=[int(size) for size in data.image_shape],
+            num_test=len(data.test_labels),
+            fingerprint=data.fingerprint,
+        )
+        numbers: dict[str, Any] = {}
+        for measurement in measurements:
+            for name, value in measurement.settings().items():
+                numbers.setdefault(name, value)
+            if measurement.settings().get("alpha") == "exact":
+                numbers["alpha"] = "exact"
+        names = [field.name for field in dataclasses.fields(Settings)]
+        known = {
+            "quick": protocol.is_quick,
+            "num_images": protocol.num_images,
+            "num_bootstrap": protocol.num_bootstrap,
+            "score": repr(protocol.score),
+            "seed": protocol.seed,
+        }
+        settings = Settings(**{name: known.get(name, numbers.get(name)) for name in names})
+        return cls(facts, settings, [measurement.description() for measurement in measurements])
+
+
+class Evaluation:
+    """What was measured on one classifier.
+
+    `print(evaluation)` shows the table; `evaluation["noise"]` is the row with that label.
+
+    Attributes:
+        result: `RunResult`: rows, attacks, calibration and so on.
+        arrays: `Arrays` for figures: confidences and example images.
+        history: List of one dict per epoch of the training, may be empty.
+        about: `About`, what all classifiers of an evaluation have in common.
+    """
+
+    def __init__(self, result: RunResult, arrays: Arrays, history: list[dict[str, Any]], about: About) -> None:
+        self.result = result
+        self.arrays = arrays
+        self.history = history
+        self.about = about
+
+    @property
+    def rows(self) -> list[Row]:
+        return self.result.rows
+
+    def __getitem__(self, label: str) -> Row:
+        """Returns the row with this label, the first where a set of the user's has that of another row.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for row in self.rows:
+            if row.label == label:
+                return row
+        raise KeyError(f"A row must be one of {[row.label for row in self.rows]}. Received: {label!r}.")
+
+    def __str__(self) -> str:
+        width = max([len(row.label) for row in self.rows], default=3)
+        lines = [f"{'set':{width}}  images    MMC  > 50 %  AUROC  FPR@95"]
+        for row in self.rows:
+            mmc, above, auroc, fpr = (
+                None if one is None else one.value
+                for one in (row.mmc, row.share_above_half, row.auroc, row.fpr95_id_positive)
+            )
+            note = row.note if row.n else f"not available: {row.note}"
+            shown = [f"{row.n:6d}" if row.n else "     -"]
+            shown += ["     -" if mmc is None else f"{mmc:6.3f}", "      -" if above is None else f"{above:7.1%}"]
+            shown += ["     -" if auroc is None else f"{auroc:6.3f}", "      -" if fpr is None else f"{fpr:7.1%}"]
+            lines.append(f"{row.label:{width}}  {' '.join(shown)}  {note}".rstrip())
+        return "\n".join(lines)
+
+
+def results(evaluations: Sequence[Evaluation], command: str | None = None) -> Results:
+    """Returns what stands in `results.json`: what was run on what, and the numbers of every classifier.
+
+    Args:
+        evaluations: Of one call of `evaluate_all`, or one of `evaluate`; at least one.
+        command: The command line, or None.
+    """
+    about = evaluations[0].about
+    return Results(
+        schema_version=SCHEMA_VERSION,
+        created=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+        versions=installed_versions(),
+        command=command,
+        data=about.data,
+        settings=about.settings,
+        measurements=about.measurements,
+        runs=[evaluation.result for evaluation in evaluations],
+    )

@@ -1,0 +1,107 @@
+"""What is measured on a classifier: one file each, and a line below, in the order of the report.
+
+A measurement of your own is a subclass of `Measurement` and goes into the list that `evaluate` takes, beside these.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from keras_acet.datasets import Data
+from keras_acet.evaluation.protocol import Protocol
+
+# isort: off
+from keras_acet.evaluation.measurements.base import Measurement as Measurement
+from keras_acet.evaluation.measurements.test_set import TestSet as TestSet
+from keras_acet.evaluation.measurements.calibration import Calibration as Calibration
+from keras_acet.evaluation.measurements.out_distribution import OutDistribution as OutDistribution
+from keras_acet.evaluation.measurements.noise import Noise as Noise
+from keras_acet.evaluation.measurements.worst_case_noise import WorstCaseNoise as WorstCaseNoise
+from keras_acet.evaluation.measurements.larger_radius import LargerRadius as LargerRadius
+from keras_acet.evaluation.measurements.interval_bounds import IntervalBounds as IntervalBounds
+from keras_acet.evaluation.measurements.attacked_out_distribution import (
+    AttackedOutDistribution as AttackedOutDistribution,
+)
+from keras_acet.evaluation.measurements.adversarial_samples import AdversarialSamples as AdversarialSamples
+from keras_acet.evaluation.measurements.alpha_scaling import AlphaScaling as AlphaScaling
+from keras_acet.evaluation.measurements.alpha_scaling import ExactAlpha as ExactAlpha
+from keras_acet.evaluation.measurements.plane import Plane as Plane
+# isort: on
+
+_MEASUREMENTS: dict[str, type[Measurement]] = {
+    value.name: value
+    for value in list(vars().values())
+    if isinstance(value, type) and issubclass(value, Measurement) and value is not Measurement
+}
+
+
+def names() -> list[str]:
+    """Lists the names of the measurements of this package, in the order of the report.
+
+    >>> names()[:3]
+    ['test_set', 'calibration', 'out_distribution']
+    """
+    return list(_MEASUREMENTS)
+
+
+def build(name: str) -> Measurement:
+    """Makes a measurement by its name, with all settings open.
+
+    Raises:
+        ValueError: If there is no measurement of this name.
+    """
+    if name not in _MEASUREMENTS:
+        raise ValueError(f"A measurement must be one of {sorted(_MEASUREMENTS)}. Received: {name!r}.")
+    return _MEASUREMENTS[name]()
+
+
+def defaults(
+    protocol: Protocol, data: Data, *, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> list[Measurement]:
+    """Lists what is measured where nobody says otherwise.
+
+    Args:
+        protocol: `Protocol`, whose numbers open settings get; a number of zero leaves a measurement out.
+        data: `datasets.Data`.
+        only: Names of those to measure; none for all that are usual.
+        skip: Names of those to leave out.
+
+    Returns:
+        List of `Measurement`, to be shortened or extended.
+
+    Raises:
+        ValueError: If there is no measurement of a name.
+
+    Example:
+
+    >>> from keras_acet import datasets
+    >>> [one.name for one in defaults(Protocol(), datasets.load("moons"), skip=["calibration"])][:3]
+    ['test_set', 'out_distribution', 'noise']
+    """
+    chosen = {name: build(name) for name in [*only, *skip]}
+    for name, kind in _MEASUREMENTS.items():
+        if not only and kind.is_default(protocol, data):
+            chosen.setdefault(name, kind())
+    return [chosen[name] for name in _MEASUREMENTS if name in chosen and name not in skip]
+
+
+def resolved(measurements: Iterable[Measurement], protocol: Protocol, data: Data) -> list[Measurement]:
+    """Fills in the settings that were left open.
+
+    Args:
+        measurements: What is to be measured.
+        protocol: `Protocol` for these data.
+        data: `datasets.Data`.
+
+    Returns:
+        List of `Measurement`, one for each set.
+
+    Raises:
+        TypeError: If one of them is no `Measurement`.
+    """
+    found = []
+    for one in measurements:
+        if not isinstance(one, Measurement):
+            raise TypeError(
+                f"`measurements` must be objects of `evaluation.measurements`, such as Noise(). Received: {one!r}."
+            )
+        found += one.resolved(protocol, data)
+    return found

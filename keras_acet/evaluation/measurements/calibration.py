@@ -1,0 +1,93 @@
+"""Temperature and thresholds."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from keras_acet import calibration
+from keras_acet.evaluation.finding import Finding
+from keras_acet.evaluation.measurements.base import Measurement
+from keras_acet.evaluation.measurements.worst_case_noise import AttackedNoise
+from keras_acet.evaluation.results import CalibrationResult
+from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.typed_json import from_json
+
+_MOST_IMAGES = 5000  # of the training set, where none were kept out
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calibration(Measurement):
+    """Temperature and thresholds from images kept out of training, else from up to 5000 training images."""
+
+    name = "calibration"
+
+    def cost(self, subject: Subject) -> float:
+        return len(subject.test_images) // 2
+
+    def compute(self, subject: Subject, tell: Tell) -> Found:
+        return {"logits": subject.logits(calibration_images(subject)[0])}
+
+    def finding(self, subject: Subject, found: Found) -> Finding:
+        if len(found["logits"]) < 2:
+            return Finding()
+        attacked = next((one for one in subject.measurements if isinstance(one, AttackedNoise)), None)
+        worst = None
+        if attacked is not None and attacked.reason(subject) is None:
+            worst = subject.arrays(attacked)["logits"]
+        result = calibrate(subject, found["logits"], subject.test_arrays()["logits"], worst_noise_logits=worst)
+        return Finding(results={"calibration": result})
+
+
+def calibration_images(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the images and labels for temperature and thresholds."""
+    data = subject.data
+    if len(data.calibration_labels):
+        return data.calibration_images, data.calibration_labels
+    count = min(_MOST_IMAGES, len(data.train_labels))
+    chosen = subject.chosen(data.train_labels, count)
+    return data.train_images[chosen], data.train_labels[chosen]
+
+
+def calibrate(
+    subject: Subject,
+    held_out_logits: np.ndarray,
+    test_logits: np.ndarray,
+    *,
+    worst_noise_logits: np.ndarray | None = None,
+) -> CalibrationResult:
+    """Fits temperature and thresholds with the labels of the data, and says what they are worth.
+
+    Args:
+        subject: Whose images they are.
+        held_out_logits, test_logits: At the `calibration_images` and the test images, of whatever network.
+        worst_noise_logits: As for `calibration.calibrate`.
+
+    Returns:
+        `CalibrationResult`; without held-out images no threshold has a guarantee.
+    """
+    numbers: dict[str, Any] = calibration.calibrate(
+        held_out_logits,
+        calibration_images(subject)[1],
+        test_logits,
+        subject.test_labels,
+        worst_noise_logits=worst_noise_logits,
+        seed=subject.seed,
+    )
+    is_held_out = is_kept_from_training(subject)
+    result = from_json(CalibrationResult, {**numbers, "is_held_out": is_held_out})
+    if is_held_out:
+        return result
+    was = "may have been" if is_held_out is None else "was"
+    guarantee = "None: the network {} trained on these {:,} images."
+    thresholds = [
+        dataclasses.replace(rule, guarantee=guarantee.format(was, rule.num_images)) for rule in result.thresholds
+    ]
+    return dataclasses.replace(result, thresholds=thresholds)
+
+
+def is_kept_from_training(subject: Subject) -> bool | None:
+    """Whether training was kept from seeing the images; of a model that was trained elsewhere nobody knows: None."""
+    classifier = subject.classifier
+    is_foreign = classifier.kind != "run" and classifier.path is not None
+    return None if is_foreign else len(subject.data.calibration_labels) > 0

@@ -1,0 +1,22 @@
+"""Noise as it is."""
+
+import dataclasses
+
+from keras_acet.evaluation.finding import Finding
+from keras_acet.evaluation.measurements.base import Measurement
+from keras_acet.evaluation.subject import Found, Subject, Tell
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Noise(Measurement):
+    """Confidence and detection on as many noise images as there are test images."""
+
+    name = "noise"
+
+    def compute(self, subject: Subject, tell: Tell) -> Found:
+        return subject.outputs_with_examples(subject.noise_images())
+
+    def finding(self, subject: Subject, found: Found) -> Finding:
+        finding = Finding()
+        finding.add_row(subject, found, kind="noise", set="noise", label="noise")
+        return finding

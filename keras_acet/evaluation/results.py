@@ -1,0 +1,421 @@
+"""What an evaluation found, as types: `typed_json` writes them, and the schema of `results.json` is made of them."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from keras_acet.typed_json import from_json
+
+SCHEMA_VERSION = 2
+
+
+class SetKey(NamedTuple):
+    """What makes the rows of several runs rows of one set.
+
+    Attributes:
+        kind: Such as "ood"; see `Row`.
+        set: The name of the set within its kind.
+        radius: Of the attack, or None.
+    """
+
+    kind: str
+    set: str
+    radius: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A measured number with its 95 % interval.
+
+    Attributes:
+        value: The number.
+        low, high: The ends of the interval, null where there is none.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """A set of images and what was measured on it; kind, set and radius together are different for each row of a run.
+
+    Attributes:
+        set: Name of the set within its kind.
+        kind: "test", "ood", "noise", "adversarial_noise" (the first attack of the suite alone, the paper's),
+            "worst_case_noise", "worst_case_ood", "adversarial_samples" (its set is "changed" for those whose class
+            changed, else "all"), or that of a measurement of your own.
+        radius: Radius of the attack, l_inf in pixel units, or null.
+        label: What a reader sees in place of kind, set and radius.
+        n: Number of images; 0 if the set is missing, `note` says why and there are no numbers.
+        note: What else there is to say.
+        mmc: Mean maximal softmax confidence.
+        share_above_half: Share of images with a confidence above one half.
+        auroc, auroc_ties_against, fpr95_id_positive, fpr95_ood_positive, aupr_id_positive, aupr_ood_positive: Of the
+            score, against the test set, see `metrics.ood_metrics`; not for the test set itself.
+        success_rate: Share of the attacked images whose class changed, only for kind "adversarial_samples".
+        test_error: Share of wrong classes, only for kind "test".
+    """
+
+    set: str
+    kind: str
+    radius: float | None
+    label: str
+    n: int
+    note: str
+    mmc: Measured | None = None
+    share_above_half: Measured | None = None
+    auroc: Measured | None = None
+    auroc_ties_against: Measured | None = None
+    fpr95_id_positive: Measured | None = None
+    fpr95_ood_positive: Measured | None = None
+    aupr_id_positive: Measured | None = None
+    aupr_ood_positive: Measured | None = None
+    success_rate: Measured | None = None
+    test_error: Measured | None = None
+
+    @property
+    def key(self) -> SetKey:
+        return SetKey(self.kind, self.set, self.radius)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttackResult:
+    """What one attack of a suite found on the noise images.
+
+    Attributes:
+        name: What the attack is called.
+        radius: l_inf, in pixel units.
+        objective: What its gradient was taken of: "log confidence", "logit gap", or "none" where points were tried.
+        start: Where it began; "transferred" for points that were known before.
+        steps: Number of steps.
+        mmc: Mean confidence of the images it found.
+        share_above_half: Share of them above one half.
+        curve: Pairs of a number of steps and the mean of the best confidence so far, or null.
+        solved: Number of images that earlier attacks had brought above .995: it left them alone and counts them as
+            they are.
+        transferred_from: The classifier on which the points were found, if it was another one.
+    """
+
+    name: str
+    radius: float
+    objective: str
+    start: str
+    steps: int
+    mmc: float
+    share_above_half: float
+    curve: list[tuple[int, float]] | None
+    solved: int
+    transferred_from: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FlatShare:
+    """How much of the noise gives an attack no gradient.
+
+    Attributes:
+        share: Share of noise images whose largest |gradient| of the log confidence in the input stays below the
+            threshold.
+        threshold: That threshold.
+        radius: Of the attacks on them.
+    """
+
+    share: float
+    threshold: float
+    radius: float
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundAtRadius:
+    """What is found and what is proven at one radius.
+
+    Attributes:
+        radius: l_inf, in pixel units.
+        found: Mean confidence that an attack found.
+        bound: Mean of the interval bounds, which no attack exceeds.
+        share_below: Share of images bounded below the level.
+    """
+
+    radius: float
+    found: float
+    bound: float
+    share_below: float
+
+
+@dataclasses.dataclass(frozen=True)
+class IntervalBoundsResult:
+    """Attacks and interval bounds on the same noise images.
+
+    Attributes:
+        num_images: Number of noise images.
+        level: Confidence that `share_below` speaks of.
+        radii: By rising radius.
+    """
+
+    num_images: int
+    level: float
+    radii: list[BoundAtRadius]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactAlphaResult:
+    """The smallest alpha from the linear pieces of the network, for the inputs of the scan.
+
+    Attributes:
+        median_alpha: Median over the inputs, null if it is infinite.
+        share_reached: Share of inputs for which some alpha suffices, however large.
+    """
+
+    median_alpha: float | None
+    share_reached: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlphaScalingResult:
+    """Table 2 of the paper: uniform random inputs, scaled until the network is sure.
+
+    Attributes:
+        num_trials: Number of inputs.
+        median_alpha: Median of the smallest alpha that the scan found, null if it is infinite.
+        share_reached: Share of inputs for which an alpha up to `largest_alpha` suffices.
+        exact: The same computed exactly; null if it was not asked for or could not be had.
+        level: Confidence that the alpha has to bring.
+        share_confident_clipped: Share of inputs that some alpha makes more confident than `clipped_level` after
+            clipping to [0, 1].
+        clipped_level: See there.
+        largest_alpha: Where the scan ends.
+    """
+
+    num_trials: int
+    median_alpha: float | None
+    share_reached: float
+    exact: ExactAlphaResult | None
+    level: float
+    share_confident_clipped: Measured
+    clipped_level: float
+    largest_alpha: float
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationErrors:
+    """How far confidence is from accuracy on the test set.
+
+    Attributes:
+        ece: Expected calibration error, 15 bins of equal width.
+        ece_equal_mass: The same with bins of equal numbers of images.
+        nll: Mean negative log-likelihood of the label, in nats.
+        brier: Brier score, summed over the classes.
+    """
+
+    ece: float
+    ece_equal_mass: float
+    nll: float
+    brier: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Reliability:
+    """Bins of the test images by confidence.
+
+    Attributes:
+        before, after: Before and after the temperature: for each bin mean confidence, accuracy (both null where the bin
+            is empty) and number of images.
+    """
+
+    before: list[tuple[float | None, float | None, int]]
+    after: list[tuple[float | None, float | None, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class RiskCoverage:
+    """Error among accepted test images, the most confident ones accepted first.
+
+    Attributes:
+        coverage: Shares of images accepted, rising.
+        risk: Error among them.
+        aurc: Area under the curve.
+    """
+
+    coverage: list[float]
+    risk: list[float]
+    aurc: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """A rule of acceptance: images reach a confidence, after the temperature.
+
+    Attributes:
+        name: Of the rule.
+        threshold: The confidence.
+        num_images: Number of held-out images behind it.
+        accepted_test: Share of test images that reach it.
+        accepted_worst_noise: Share of attacked noise images that reach it; null if none was attacked.
+        guarantee: What it promises, a sentence.
+    """
+
+    name: str
+    threshold: float
+    num_images: int
+    accepted_test: float
+    accepted_worst_noise: float | None
+    guarantee: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CalibrationResult:
+    """Temperature and thresholds from held-out images, and what they do on the test set.
+
+    Attributes:
+        num_images: Number of held-out images, half of them for the temperature and half for the thresholds.
+        is_held_out: Whether training was kept from seeing them; null if nobody knows.
+        temperature: The fitted temperature.
+        before, after: Before and after the temperature.
+        reliability: Bins of the test images.
+        risk_coverage: After the temperature.
+        thresholds: Three rules.
+    """
+
+    num_images: int
+    is_held_out: bool | None
+    temperature: float
+    before: CalibrationErrors
+    after: CalibrationErrors
+    reliability: Reliability
+    risk_coverage: RiskCoverage
+    thresholds: list[Threshold]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What was measured on one classifier.
+
+    Attributes:
+        name: What it is called here; different for each run.
+        path: Where it was loaded from.
+        kind: What it was stored as: "run", "keras", "savedmodel" or "onnx".
+        method: "plain", "ceda", "acet" or null.
+        flags: Flags of its training, by name.
+        model_sha256: SHA-256 of its files.
+        differentiable: Whether it gives gradients in the images.
+        test_error: Share of test images with a wrong class; null if the test set was not measured.
+        seconds: Time taken, without what was computed before.
+        rows: One per set.
+        attacks: One per attack on noise, in order.
+        flat_share: Noise without a gradient; null if not measured.
+        interval_bounds: Null if not measured.
+        alpha_scaling: Null if not measured.
+        calibration: Null if not measured.
+        more: Results of other measurements, by their names.
+        left_out: What was left out, and why: sentences.
+    """
+
+    name: str
+    path: str | None
+    kind: str
+    method: str | None
+    flags: dict[str, str] | None
+    model_sha256: str | None
+    differentiable: bool
+    test_error: Measured | None
+    seconds: float
+    rows: list[Row]
+    attacks: list[AttackResult]
+    flat_share: FlatShare | None
+    interval_bounds: IntervalBoundsResult | None
+    alpha_scaling: AlphaScalingResult | None
+    calibration: CalibrationResult | None
+    more: dict[str, Any]
+    left_out: list[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """What was measured on.
+
+    Attributes:
+        name: Name of the data set.
+        num_classes: Number of classes.
+        class_names: One per class.
+        image_shape: Shape of an image.
+        num_test: Number of test images.
+        fingerprint: First 16 hex digits of a SHA-256 of training and test set.
+    """
+
+    name: str
+    num_classes: int
+    class_names: list[str]
+    image_shape: list[int]
+    num_test: int
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What was asked for; null where nothing of the kind was.
+
+    Attributes:
+        quick: Whether the numbers were those of a first look.
+        num_images: Number of images scored of each set, 0 for all.
+        epsilon: Radius of the attacks on noise and on test images, l_inf in pixel units.
+        larger_epsilon: The second radius for worst-case noise.
+        ood_epsilon: Radius of the attacks on out-distribution sets.
+        num_noise: Number of noise images under attack.
+        num_bounded: Number of them whose worst case was bounded from above.
+        num_adversarial: Number of test images, and of images of each out-distribution set, under attack.
+        num_trials: Number of inputs scaled for Table 2.
+        alpha: "scan", or "exact" for the exact alpha beside it.
+        num_bootstrap: Number of replicates behind each interval.
+        score: What detection is measured on, such as "MaxSoftmax(temperature=1.0)".
+        seed: Of noise, attacks, choices and replicates.
+    """
+
+    quick: bool
+    num_images: int
+    epsilon: float | None
+    larger_epsilon: float | None
+    ood_epsilon: float | None
+    num_noise: int | None
+    num_bounded: int | None
+    num_adversarial: int | None
+    num_trials: int | None
+    alpha: str | None
+    num_bootstrap: int
+    score: str
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Results:
+    """Everything that stands in `results.json`.
+
+    Attributes:
+        schema_version: 2.
+        created: Time, ISO 8601.
+        versions: Package to version.
+        command: The command line, or null.
+        data: What was measured on.
+        settings: What was asked for.
+        measurements: Every measurement with all its settings, "name" among them.
+        runs: One per classifier.
+    """
+
+    schema_version: int
+    created: str
+    versions: dict[str, str]
+    command: str | None
+    data: DataFacts
+    settings: Settings
+    measurements: list[dict[str, Any]]
+    runs: list[RunResult]
+
+
+def measured(numbers: dict[str, float | None]) -> Measured:
+    """Returns the `Measured` of a measured number as `metrics` gives it."""
+    return from_json(Measured, numbers)
+
+
+def first_of(rows: Iterable[Row], kind: str) -> Row | None:
+    """Returns the first row of a kind that has numbers, or None."""
+    return next((row for row in rows if row.kind == kind and row.n), None)
