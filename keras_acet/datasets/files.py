@@ -89,7 +89,7 @@ def read_images(
     paths: Sequence[Path],
     image_size: tuple[int, int] | None = None,
     *,
-    mend: str = "Give `image_size` (--image_size)",
+    mend: str = "Give `image_size`",
 ) -> np.ndarray:
     """Returns a uint8 array `(n, height, width, 1 or 3)`; one channel if all files are gray.
 

@@ -49,7 +49,7 @@ def check_shape(name: str, shape: tuple[int, ...], image_shape: tuple[int, ...],
     if shape[2] != image_shape[2] and {shape[2], image_shape[2]} != {1, 3}:
         raise ValueError(f"{expected} Only 1 channel and 3 turn into each other; name another set.")
     if not resize:
-        raise ValueError(f"{expected} To make them fit give `resize=True` (--resize).")
+        raise ValueError(f"{expected} To make them fit give `resize=True`.")
 
 
 def _resized(image, height, width):

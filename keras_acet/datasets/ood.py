@@ -119,5 +119,5 @@ def _read_folder(path, image_shape, resize):
     paths = files.list_images(path)
     first = files.read_image(paths[0]).shape  # one look before thousands are read
     check_shape(name, (*first[:2], *image_shape[2:]), image_shape, resize)
-    images = files.read_images(paths, image_shape[:2] if resize else None, mend="Give `resize=True` (--resize)")
+    images = files.read_images(paths, image_shape[:2] if resize else None, mend="Give `resize=True`")
     return fitted(name, images, image_shape, resize)

@@ -330,7 +330,7 @@ def test_attacks_share_the_graphs_of_one_objective(network):
 
 
 class Halving(LinfAttack):
-    """An attack of one's own, as `LinfAttack` says to write one: sign steps that halve"""
+    """An attack of one's own, as `LinfAttack` says to write one: sign steps that halve."""
 
     def rule(self, x, clip, num_steps):
         def move(t, x, value, gradient, best, is_better, size):
@@ -343,8 +343,8 @@ def test_an_attack_of_ones_own_defines_one_method():
     found = Halving(epsilon=0.25, num_steps=4, start="input").maximize(
         lambda x: -tf.reduce_sum((x - 0.5) ** 2, axis=1), tf.constant([[0.3, 0.1]]), record=True
     )
-    # From .3: .55, then .425, .4875, .51875; the best is .4875. From .1 never above .35, the end of its ball, where it is
-    # from the first step on.
+    # From .3: .55, then .425, .4875, .51875; the best is .4875. From .1 never above .35,
+    # the end of its ball, where it is from the first step on.
     np.testing.assert_allclose(found.images, [[0.4875, 0.35]], atol=1e-6)
     assert found.curve.shape == (5, 1)
     with pytest.raises(NotImplementedError):

@@ -533,7 +533,7 @@ def test_folder_of_two_sizes_is_resized_or_refused(tmp_path):
     data = datasets.load(name, batch_size=4, image_size=(3, 5))
     assert data.image_shape == (3, 5, 3)
     assert np.ptp(data.train_images, axis=(1, 2)).max() == 0  # flat images stay flat
-    message = r"dog.large.png of \(20, 50\) and .*cat.*png of \(4, 6\).*`image_size` \(--image_size\)"
+    message = r"dog.large.png of \(20, 50\) and .*cat.*png of \(4, 6\).*`image_size`"
     with pytest.raises(ValueError, match=message):
         datasets.load(name)
 

@@ -162,7 +162,7 @@ def test_folder_of_many_sizes_fits_when_resized(tmp_path):
     np.testing.assert_array_equal(found[0], gray / np.float32(255))
     small = Image.fromarray(colour).resize((6, 4), Image.Resampling.BILINEAR)
     np.testing.assert_allclose(found[1, ..., 0], np.asarray(small).mean(axis=2) / 255, atol=1e-6)
-    with pytest.raises(ValueError, match=r"b.png of \(9, 5\) and .*a.png of \(4, 6\).*Give `resize=True` \(--resize\)"):
+    with pytest.raises(ValueError, match=r"b.png of \(9, 5\) and .*a.png of \(4, 6\).*Give `resize=True`"):
         datasets.ood_sets([name], (4, 6, 1))
     (tmp_path / "b.png").unlink()
     assert datasets.ood_sets([name], (4, 6, 1))[name].shape == (1, 4, 6, 1)
@@ -190,8 +190,8 @@ def test_npz_of_floats_and_of_vectors(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "image_shape", "resize", "message"),
     [
-        ((2, 4, 6, 3), (4, 6, 1), False, r"shape \(4, 6, 1\). Received: \(4, 6, 3\).*`resize=True` \(--resize\)"),
-        ((2, 4, 6, 1), (4, 7, 1), False, r"shape \(4, 7, 1\). Received: \(4, 6, 1\).*`resize=True` \(--resize\)"),
+        ((2, 4, 6, 3), (4, 6, 1), False, r"shape \(4, 6, 1\). Received: \(4, 6, 3\).*`resize=True`"),
+        ((2, 4, 6, 1), (4, 7, 1), False, r"shape \(4, 7, 1\). Received: \(4, 6, 1\).*`resize=True`"),
         ((2, 4, 6, 2), (4, 6, 3), True, r"Received: \(4, 6, 2\). Only 1 channel and 3 turn into each other"),
         ((2, 24), (4, 6, 1), True, r"Received: \(24,\). Vectors and images do not turn into each other"),
         ((2, 4, 6, 1), (24,), True, r"Received: \(4, 6, 1\). Vectors and images do not turn into each other"),
@@ -213,7 +213,7 @@ def test_npz_of_another_shape(tmp_path, arrays, image_shape, resize, message):
         (["mnist:x"], "must be one of .*'mnist:x'"),
         ([""], "must be one of .*Received: ''"),
         (["mnist", "photos", "mnist"], "named once only. Received: 'mnist' twice"),
-        (["cifar10"], r"cifar10: the images must have the shape \(28, 28, 1\). Received: \(32, 32, 3\).*\(--resize\)"),
+        (["cifar10"], r"cifar10: the images must have the shape \(28, 28, 1\). Received: \(32, 32, 3\).*`resize=True`"),
         (["folder:none"], "folder:PATH must name a folder of images. Received: 'none'"),
         (["npz:none.npz"], "npz:PATH must name a file of arrays .*'none.npz' .*No such file"),
     ],
@@ -246,7 +246,7 @@ def test_files_of_the_user_that_cannot_be_read(tmp_path):
         save_npz(tmp_path / "a.npz", images=np.full((1, 4, 6), 7.0)), r"a.npz: images .*lie in \[0, 1\].*images / 255"
     )
     save_image(tmp_path / "images" / "a.png", random_images((4, 6, 3)))
-    check(f"folder:{tmp_path / 'images'}", r"\(4, 6, 1\). Received: \(4, 6, 3\).*--resize")
+    check(f"folder:{tmp_path / 'images'}", r"\(4, 6, 1\). Received: \(4, 6, 3\).*`resize=True`")
     (tmp_path / "images" / "b.png").write_bytes(b"no image")
     check(f"folder:{tmp_path / 'images'}", "b.png must be an image that Pillow can read", (4, 6, 3))
 
@@ -257,7 +257,7 @@ def test_a_folder_of_another_size_is_refused_after_one_image(tmp_path, monkeypat
     read = []
     read_image = files.read_image
     monkeypatch.setattr(files, "read_image", lambda *arguments: read.append(arguments) or read_image(*arguments))
-    with pytest.raises(ValueError, match=r"\(8, 8, 1\). Received: \(4, 6, 1\).*--resize"):
+    with pytest.raises(ValueError, match=r"\(8, 8, 1\). Received: \(4, 6, 1\).*`resize=True`"):
         datasets.ood_sets([f"folder:{tmp_path}"], (8, 8, 1))
     assert len(read) == 1
 
