@@ -18,6 +18,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_acet import classifiers, datasets, evaluation, networks
+from keras_acet.cli import export as command
 from keras_acet.export import metadata as schema
 from keras_acet.export import onnx_graph, stage, verification
 from keras_acet.export.artifacts import savedmodel
@@ -508,11 +509,12 @@ def test_the_command_line_exports_a_run(start_export, run_dir, tmp_path):
     assert not (version / "saved_model.pb").exists() and (version / "model.onnx").exists()
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("Ask model.onnx:"))
     (tmp_path / "seven.png").write_bytes(encoded(np.zeros((8, 8), np.uint8)))
-    command = shlex.split(line.partition(":")[2].replace("IMAGE.png", "seven.png"))
-    asked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    line = shlex.split(line.partition(":")[2].replace("IMAGE.png", "seven.png"))
+    asked = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert re.fullmatch(r"seven.png: \d  confidence 0\.\d+  (not )?accepted\n", asked.stdout), asked.stderr
     again = start_export([*arguments, "--version=1"], tmp_path).wait()
-    assert again.code == 2 and "Version 1 of run exists already" in again.stderr
+    assert again.code == 2 and again.stderr.startswith("export: error: Version 1 of run exists already")
+    assert again.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -534,7 +536,8 @@ def test_the_command_line_exports_a_run(start_export, run_dir, tmp_path):
         (["--run_dir=RUN", "--quantize=int4"], "int8"),
     ],
 )
-def test_bad_input_gets_one_line(start_export, run_dir, tmp_path, arguments, message):
+def test_bad_input_gets_one_line(run_dir, tmp_path, arguments, message, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
     for name, missing in (("unfinished", "results.json"), ("without", "model.keras")):
@@ -546,10 +549,9 @@ def test_bad_input_gets_one_line(start_export, run_dir, tmp_path, arguments, mes
         keras.Sequential(layers).save(tmp_path / "probabilities.keras")
     before = sorted(tmp_path.rglob("*"))
     arguments = [f"--run_dir={run_dir}" if argument == "--run_dir=RUN" else argument for argument in arguments]
-    result = start_export(arguments, tmp_path).wait()
-    assert result.code == 2
-    lines = [line for line in result.stderr.splitlines() if line]
-    assert len(lines) == 1 and message in lines[0], result.stderr
+    assert command.main(["export", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("export: error: ") and message in error
     assert sorted(tmp_path.rglob("*")) == before
 
 
