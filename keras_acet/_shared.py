@@ -1,5 +1,7 @@
 """What noise, attack and adversary share: a random generator of their own, and choosing whole images."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -13,20 +15,20 @@ class SeededLayer(keras.layers.Layer):
         seed: int or `keras.random.SeedGenerator`; None draws one from Keras' global generator.
     """
 
-    def __init__(self, *, seed=None, name=None):
+    def __init__(self, *, seed: int | keras.random.SeedGenerator | None = None, name: str | None = None) -> None:
         super().__init__(name=name, dtype="float32", trainable=False)
         self.seed = seed
         self.seed_generator = seed if isinstance(seed, keras.random.SeedGenerator) else keras.random.SeedGenerator(seed)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"seed": keras.saving.serialize_keras_object(self.seed), "name": self.name}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "SeededLayer":
         return cls(**{key: keras.saving.deserialize_keras_object(value) for key, value in config.items()})
 
 
-def where_images(condition, images, others):
+def where_images(condition: tf.Tensor, images: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
     """Chooses whole images: `out[i] = images[i] if condition[i] else others[i]`; `condition` has shape `(batch,)`."""
     per_pixel = tf.reshape(condition, tf.concat([tf.shape(condition), tf.ones(images.shape.rank - 1, tf.int32)], 0))
     return tf.where(per_pixel, images, others)

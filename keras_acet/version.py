@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 _PACKAGES = ("keras_acet", "keras", "numpy", "tensorflow", "onnx", "onnxruntime", "tf2onnx")
 
 
-def installed_versions():
+def installed_versions() -> dict[str, str]:
     """Returns a dict from "python" and each package that is installed to its version."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:

@@ -202,7 +202,7 @@ class Data:
             sets += [self.calibration_images, self.calibration_labels]
         return sha256(*(part for array in sets for part in (f"{array.shape}{array.dtype.str}", array)))[:16]
 
-    def ood_digest(self, name):
+    def ood_digest(self, name: str) -> str:
         """First 16 hex digits of a SHA-256 that tells the images of an out-distribution set from others of that name.
 
         Computed once. Of a set that cannot be had it is the text that says why.
@@ -210,14 +210,12 @@ class Data:
         images = self.ood[name]
         if isinstance(images, str):
             return images
-        known, digest = self._ood_digests.get(name, (None, None))
-        if known is not images:
-            digest = sha256(f"{images.shape}{images.dtype.str}", images)[:16]
-            self._ood_digests[name] = images, digest
-        return digest
+        if name not in self._ood_digests or self._ood_digests[name][0] is not images:
+            self._ood_digests[name] = images, sha256(f"{images.shape}{images.dtype.str}", images)[:16]
+        return self._ood_digests[name][1]
 
     @functools.cached_property
-    def _ood_digests(self):
+    def _ood_digests(self) -> dict[str, tuple[np.ndarray, str]]:
         return {}
 
     @functools.cached_property

@@ -1,6 +1,5 @@
 """Arrays that were already computed, so that a killed evaluation goes on where it was."""
 
-import hashlib
 import json
 import pathlib
 import zipfile
@@ -8,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from keras_acet.files import whole_file
+from keras_acet.files import sha256, whole_file
 
 
 class Store:
@@ -49,6 +48,6 @@ class Store:
     def _path(self, key):
         if self._directory is None:
             return None
-        digits = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+        digits = sha256(json.dumps(key, sort_keys=True))[:12]
         name = "".join(letter if letter.isalnum() else "-" for letter in key["stage"])[:40]
         return self._directory / f"{name}-{digits}.npz"

@@ -1,9 +1,12 @@
 """A radial basis function network: unsure far from its centres, as a theorem says."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
 from keras import layers, ops
 
 from keras_acet.networks.checks import check_image_shape, check_integer, check_num_classes, check_weight_decay
@@ -45,7 +48,7 @@ class RBF(layers.Layer):
            [0.0183, 1.    ]], dtype=float32)
     """
 
-    def __init__(self, num_centers, gamma, *, train_centers=True, **kwargs):
+    def __init__(self, num_centers: int, gamma: float, *, train_centers: bool = True, **kwargs: Any) -> None:
         super().__init__(**{"autocast": False, **kwargs})
         self.num_centers = check_integer(num_centers, "num_centers", minimum=1)
         if not 0 < gamma < math.inf:
@@ -56,7 +59,7 @@ class RBF(layers.Layer):
         self.gamma = float(gamma)
         self.train_centers = train_centers
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.centers = self.add_weight(
             shape=(self.num_centers, input_shape[-1]),
             initializer=keras.initializers.RandomUniform(0.0, 1.0),
@@ -67,31 +70,31 @@ class RBF(layers.Layer):
             shape=(), initializer=keras.initializers.Constant(math.log(self.gamma)), name="log_gamma"
         )
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         dtype = keras.backend.result_type(self.variable_dtype, "float32")
         inputs, centers = ops.cast(inputs, dtype), ops.cast(self.centers, dtype)
         distance = ops.sum(ops.square(inputs[:, None] - centers), axis=-1)
         return ops.cast(ops.exp(-ops.exp(ops.cast(self.log_gamma, dtype)) * distance), self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.num_centers)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"num_centers": self.num_centers, "gamma": self.gamma, "train_centers": self.train_centers}
         return {**super().get_config(), **own}
 
 
 def rbf(
-    image_shape,
-    num_classes,
+    image_shape: tuple[int, ...],
+    num_classes: int,
     *,
-    num_centers=300,
-    centers=None,
-    gamma=None,
-    train_centers=True,
-    weight_decay=0.0,
-    name="rbf",
-):
+    num_centers: int = 300,
+    centers: npt.ArrayLike | None = None,
+    gamma: float | None = None,
+    train_centers: bool = True,
+    weight_decay: float = 0.0,
+    name: str = "rbf",
+) -> keras.Model:
     """Builds a radial basis function network, `f_k(x) = sum_l alpha_kl exp(-gamma ||x - c_l||^2)`.
 
     There is no bias: far from all centres every logit tends to 0 and every class to the probability 1 / `num_classes`,
