@@ -6,7 +6,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -23,7 +23,7 @@ from keras_acet.evaluation.subject import Subject
 from keras_acet.training.model import ACETModel
 from keras_acet.typed_json import to_json
 
-Model = keras.Model | Classifier | Callable[[tf.Tensor], tf.Tensor]
+Model: TypeAlias = keras.Model | Classifier | Callable[[tf.Tensor], tf.Tensor]
 Progress = Callable[[str, str, float, float], None]
 
 
@@ -159,7 +159,7 @@ class _Work:
     def __init__(self, progress: Progress | None, stages: Sequence[_Stage]) -> None:
         self._progress = progress
         self._done, self._remaining = 0.0, sum(stage.cost for stage in stages)
-        self.seconds: collections.Counter[str] = collections.Counter()
+        self.seconds: dict[str, float] = collections.defaultdict(float)
 
     def do(self, stages: Iterable[_Stage]) -> None:
         for stage in stages:

@@ -49,15 +49,15 @@ class About:
             if measurement.settings().get("alpha") == "exact":
                 numbers["alpha"] = "exact"
         names = [field.name for field in dataclasses.fields(Settings)]
-        known = {
+        known: dict[str, Any] = {
             "quick": protocol.is_quick,
             "num_images": protocol.num_images,
             "num_bootstrap": protocol.num_bootstrap,
             "score": repr(protocol.score),
             "seed": protocol.seed,
         }
-        settings = Settings(**{name: known.get(name, numbers.get(name)) for name in names})
-        return cls(facts, settings, [measurement.description() for measurement in measurements])
+        given: dict[str, Any] = {name: known.get(name, numbers.get(name)) for name in names}
+        return cls(facts, Settings(**given), [measurement.description() for measurement in measurements])
 
 
 class Evaluation:

@@ -1,7 +1,7 @@
 """What an evaluation found, as types: `typed_json` writes them, and the schema of `results.json` is made of them."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from keras_acet.typed_json import from_json
@@ -411,9 +411,9 @@ class Results:
     runs: list[RunResult]
 
 
-def measured(numbers: dict[str, float | None]) -> Measured:
+def measured(numbers: Mapping[str, Any]) -> Measured:
     """Returns the `Measured` of a measured number as `metrics` gives it."""
-    return from_json(Measured, numbers)
+    return from_json(Measured, dict(numbers))
 
 
 def first_of(rows: Iterable[Row], kind: str) -> Row | None:

@@ -110,8 +110,8 @@ class Subject:
             return images
         return images[np.sort(np.random.default_rng(self.seed).permutation(count)[:num_images])]
 
-    def ood_images(self, name: str) -> np.ndarray | str:
-        """Returns the images of an out-distribution set, or a text that says why there are none.
+    def ood_images(self, name: str) -> np.ndarray:
+        """Returns the images of an out-distribution set, which can be had.
 
         Raises:
             ValueError: If a measurement asks for a set in `compute` that is not among its `sets`.
@@ -121,7 +121,10 @@ class Subject:
                 f"{keys.class_name(self._computing[-1])} must name the sets that it uses, or a stored result would "
                 f"outlive them. Received: {name!r}, which is not in `sets`."
             )
-        return self.data.ood[name]
+        images = self.data.ood[name]
+        if isinstance(images, str):
+            raise ValueError(f"The set {name!r} must have images. Received: {images}")
+        return images
 
     def noise_images(self, count: int | None = None) -> np.ndarray:
         """Returns noise images, as many as there are test images unless `count` says otherwise."""
@@ -174,7 +177,8 @@ class Subject:
 
     def scores(self, found: Found, prefix: str = "") -> np.ndarray:
         """Returns the score of each image from its `outputs`: float array `(n,)`."""
-        return self.score.of(found.get(f"{prefix}observed", found[f"{prefix}logits"]))
+        name = f"{prefix}observed"
+        return self.score.of(found[name] if name in found else found[f"{prefix}logits"])
 
     @property
     def _score_sees_logits(self) -> bool:

@@ -63,14 +63,13 @@ def _small(small):
 def held_out(runs: Sequence[RunResult]) -> str:
     """What the temperatures were fitted on."""
     parts = []
-    for run in runs:
-        found = run.calibration
+    for name, found in ((run.name, run.calibration) for run in runs if run.calibration):
         kept = {
             True: "images held out of the training data, half of them for each",
             False: "images that it was trained on, so its calibration looks better than it is",
             None: "images that it may have been trained on; then its calibration looks better than it is",
         }[found.is_held_out]
-        parts.append(f"{run.name} on {number(found.num_images)} {kept}")
+        parts.append(f"{name} on {number(found.num_images)} {kept}")
     return "; ".join(parts)
 
 
@@ -79,7 +78,7 @@ def success_rates(runs: Sequence[RunResult]) -> str:
     parts = []
     for run in runs:
         for row in run.rows:
-            if row.success_rate:
+            if row.success_rate and row.radius is not None:
                 success = percent(row.success_rate.value)
                 parts.append(f"{run.name} {success} (radius {short(row.radius)})")
     return ", ".join(parts)

@@ -161,20 +161,19 @@ def _attacks(runs, radius):
 
 def interval_bounds(runs: Sequence[RunResult]) -> Table:
     """What is found and what is proven, a row per radius, a column group per run."""
-    runs = [run for run in runs if run.interval_bounds]
-    bounds = [{row.radius: row for row in run.interval_bounds.radii} for run in runs]
+    measured = [(run.name, run.interval_bounds) for run in runs if run.interval_bounds]
+    bounds = [{row.radius: row for row in found.radii} for _, found in measured]
     rows = []
     for radius in sorted({radius for one in bounds for radius in one}):
-        found = [one.get(radius) for one in bounds]
         entries = [
             [Cell(rate(row.found)), Cell(rate(row.bound)), Cell(percent(row.share_below))] if row else "not measured"
-            for row in found
+            for row in (one.get(radius) for one in bounds)
         ]
         rows.append((short(radius), entries))
-    first = runs[0].interval_bounds
+    _, first = measured[0]
     columns = ["Found", "Bound", f"Bound < {rate(first.level, 2)}"]
     caption = f"Mean confidence on {number(first.num_images)} noise images: found by an attack, and bound on any"
-    return Table(caption, "Radius", [Group(run.name, columns) for run in runs], rows)
+    return Table(caption, "Radius", [Group(name, columns) for name, _ in measured], rows)
 
 
 def alpha_scaling(runs: Sequence[RunResult]) -> Table:
@@ -232,8 +231,8 @@ def calibration(runs: Sequence[RunResult]) -> Table:
 
 def thresholds(runs: Sequence[RunResult]) -> Table:
     """What each rule of acceptance lets through."""
-    runs = [run for run in runs if run.calibration]
-    rules = [{rule.name: rule for rule in run.calibration.thresholds} for run in runs]
+    calibrated = [(run.name, run.calibration) for run in runs if run.calibration]
+    rules = [{rule.name: rule for rule in found.thresholds} for _, found in calibrated]
     rows = []
     for name in dict.fromkeys(name for rules_of_run in rules for name in rules_of_run):
         entries = []
@@ -247,7 +246,7 @@ def thresholds(runs: Sequence[RunResult]) -> Table:
         rows.append((name, entries))
     columns = ["Threshold", "Test accepted", "Worst-case noise accepted"]
     caption = "Thresholds on the calibrated confidence, and the share of images they accept"
-    return Table(caption, "Rule", [Group(run.name, columns) for run in runs], rows)
+    return Table(caption, "Rule", [Group(name, columns) for name, _ in calibrated], rows)
 
 
 def guarantees(runs: Sequence[RunResult]) -> list[tuple[str, str]]:
@@ -284,10 +283,10 @@ def models(runs: Sequence[RunResult]) -> Table:
 
 def flags(runs: Sequence[RunResult]) -> Table:
     """The training flags of the runs that have them, side by side."""
-    runs = [run for run in runs if run.flags]
-    names = dict.fromkeys(name for run in runs for name in run.flags)
-    rows = [(name, [[Cell(_plain(run.flags.get(name)), words=True) for run in runs]]) for name in names]
-    return Table("Training flags", "Flag", [Group("", [run.name for run in runs])], rows)
+    trained = [(run.name, run.flags) for run in runs if run.flags]
+    names = dict.fromkeys(name for _, given in trained for name in given)
+    rows = [(name, [[Cell(_plain(given.get(name)), words=True) for _, given in trained]]) for name in names]
+    return Table("Training flags", "Flag", [Group("", [name for name, _ in trained])], rows)
 
 
 def more(runs: Sequence[RunResult]) -> list[Table]:

@@ -97,7 +97,7 @@ def resolved(measurements: Iterable[Measurement], protocol: Protocol, data: Data
     Raises:
         TypeError: If one of them is no `Measurement`.
     """
-    found = []
+    found: list[Measurement] = []
     for one in measurements:
         if not isinstance(one, Measurement):
             raise TypeError(

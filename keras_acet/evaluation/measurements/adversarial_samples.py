@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ from keras_acet.attack import PGD, Objective
 from keras_acet.attack_mode import attack_mode
 from keras_acet.datasets import Data
 from keras_acet.evaluation.finding import Finding
-from keras_acet.evaluation.measurements.base import Measurement
+from keras_acet.evaluation.measurements.base import OPEN, Measurement
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.results import measured
 from keras_acet.evaluation.subject import Found, Subject, Tell
@@ -31,11 +31,11 @@ class AdversarialSamples(Measurement):
 
     name = "adversarial_samples"
     needs = ("gradients",)
-    epsilon: float | None = None
-    num_images: int | None = None
+    epsilon: float = OPEN
+    num_images: int = OPEN
     num_steps: int = 80
 
-    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Measurement]:
+    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Self]:
         epsilon = protocol.epsilon if self.epsilon is None else self.epsilon
         num_images = protocol.num_adversarial if self.num_images is None else self.num_images
         return [dataclasses.replace(self, epsilon=epsilon, num_images=num_images)] if num_images else []

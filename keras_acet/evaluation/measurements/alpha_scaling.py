@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from keras_acet.datasets import Data
 from keras_acet.evaluation import scaling
 from keras_acet.evaluation.finding import Finding
-from keras_acet.evaluation.measurements.base import Measurement
+from keras_acet.evaluation.measurements.base import OPEN, Measurement
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.subject import Found, Subject, Tell
 
@@ -21,9 +21,9 @@ class AlphaScaling(Measurement):
     """
 
     name = "alpha_scaling"
-    num_trials: int | None = None
+    num_trials: int = OPEN
 
-    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Measurement]:
+    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Self]:
         num_trials = protocol.num_trials if self.num_trials is None else self.num_trials
         return [dataclasses.replace(self, num_trials=num_trials)] if num_trials else []
 
@@ -58,7 +58,7 @@ class ExactAlpha(Measurement):
     """
 
     name = "exact_alpha"
-    scan: AlphaScaling | None = None
+    scan: AlphaScaling = OPEN
 
     @classmethod
     def is_default(cls, protocol: Protocol, data: Data) -> bool:
@@ -68,7 +68,7 @@ class ExactAlpha(Measurement):
     def builds_on(self) -> Sequence[Measurement]:
         return () if self.scan is None else (self.scan,)
 
-    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Measurement]:
+    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Self]:
         scans = (self.scan or AlphaScaling()).resolved(protocol, data)
         return [dataclasses.replace(self, scan=scan) for scan in scans]
 

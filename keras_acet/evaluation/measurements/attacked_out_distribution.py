@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from keras_acet.datasets import Data
 from keras_acet.evaluation import attacks
 from keras_acet.evaluation.attacks import Trial
 from keras_acet.evaluation.finding import Finding
-from keras_acet.evaluation.measurements.base import Measurement, attack_cost
+from keras_acet.evaluation.measurements.base import OPEN, Measurement, attack_cost
 from keras_acet.evaluation.measurements.out_distribution import missing_set
 from keras_acet.evaluation.measurements.worst_case_noise import found_arrays
 from keras_acet.evaluation.protocol import Protocol
@@ -28,10 +28,10 @@ class AttackedOutDistribution(Measurement):
 
     name = "attacked_out_distribution"
     needs = ("gradients",)
-    set: str | None = None
-    epsilon: float | None = None
-    num_images: int | None = None
-    trials: tuple[Trial, ...] | None = None
+    set: str = OPEN
+    epsilon: float = OPEN
+    num_images: int = OPEN
+    trials: tuple[Trial, ...] = OPEN
 
     @property
     def title(self) -> str:
@@ -45,14 +45,14 @@ class AttackedOutDistribution(Measurement):
     def sets(self) -> Sequence[str]:
         return () if self.set is None else (self.set,)
 
-    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Measurement]:
+    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Self]:
         epsilon = protocol.ood_epsilon if self.epsilon is None else self.epsilon
         num_images = protocol.num_adversarial if self.num_images is None else self.num_images
         if not num_images:
             return []
         trials = attacks.short_suite(epsilon, seed=protocol.seed + 200) if self.trials is None else self.trials
         return [
-            AttackedOutDistribution(set=name, epsilon=epsilon, num_images=num_images, trials=tuple(trials))
+            dataclasses.replace(self, set=name, epsilon=epsilon, num_images=num_images, trials=tuple(trials))
             for name in (data.ood if self.set is None else [self.set])
         ]
 

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from keras_acet.datasets import Data
 from keras_acet.evaluation import keys
@@ -13,6 +13,7 @@ from keras_acet.evaluation.subject import Found, Subject, Tell
 if TYPE_CHECKING:
     from keras_acet.evaluation.attacks import Trial
 
+OPEN: Any = None  # a setting that `Measurement.resolved` fills in, from the protocol or the data
 Need = Literal["gradients", "layers", "images"]
 
 
@@ -80,7 +81,7 @@ class Measurement(abc.ABC):
         """Whether it is measured where nobody says what is to be measured."""
         return True
 
-    def resolved(self, protocol: Protocol, data: Data) -> Sequence["Measurement"]:
+    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Self]:
         """Returns what this is for these data: settings that were left open filled in, one measurement per set.
 
         Args:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from keras_acet.datasets import Data
 from keras_acet.evaluation import attacks
 from keras_acet.evaluation.attacks import KnownPoints
 from keras_acet.evaluation.finding import Finding
-from keras_acet.evaluation.measurements.base import Measurement, attack_cost
+from keras_acet.evaluation.measurements.base import OPEN, Measurement, attack_cost
 from keras_acet.evaluation.measurements.worst_case_noise import AttackedNoise
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.results import BoundAtRadius, IntervalBoundsResult
@@ -33,8 +33,8 @@ class IntervalBounds(Measurement):
 
     name = "interval_bounds"
     needs = ("gradients", "layers")
-    num_bounded: int | None = None
-    noise: AttackedNoise | None = None
+    num_bounded: int = OPEN
+    noise: AttackedNoise = OPEN
     shares: tuple[float, ...] = (1 / 300, 1 / 100, 1 / 30, 1 / 10, 1 / 3, 1)
     level: float = 0.95
 
@@ -42,7 +42,7 @@ class IntervalBounds(Measurement):
     def builds_on(self) -> Sequence[Measurement]:
         return () if self.noise is None else (self.noise,)
 
-    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Measurement]:
+    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Self]:
         (noise,) = (self.noise or AttackedNoise()).resolved(protocol, data)
         num_bounded = protocol.num_bounded if self.num_bounded is None else self.num_bounded
         return [dataclasses.replace(self, num_bounded=num_bounded, noise=noise)] if num_bounded else []

@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from keras_acet.datasets import Data
 from keras_acet.evaluation import attacks
 from keras_acet.evaluation.attacks import KnownPoints, Trial
 from keras_acet.evaluation.finding import Finding
-from keras_acet.evaluation.measurements.base import Measurement, attack_cost
+from keras_acet.evaluation.measurements.base import OPEN, Measurement, attack_cost
 from keras_acet.evaluation.measurements.worst_case_noise import WorstCaseNoise, found_arrays, trials_of
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.subject import Found, Subject, Tell
@@ -26,9 +26,9 @@ class LargerRadius(Measurement):
 
     name = "larger_radius"
     needs = ("gradients",)
-    epsilon: float | None = None
-    smaller: WorstCaseNoise | None = None
-    trials: tuple[Trial, ...] | None = None
+    epsilon: float = OPEN
+    smaller: WorstCaseNoise = OPEN
+    trials: tuple[Trial, ...] = OPEN
 
     @property
     def title(self) -> str:
@@ -42,13 +42,13 @@ class LargerRadius(Measurement):
     def builds_on(self) -> Sequence[Measurement]:
         return () if self.smaller is None else (self.smaller,)
 
-    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Measurement]:
+    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Self]:
         epsilon = protocol.larger_epsilon if self.epsilon is None else self.epsilon
         if not epsilon:
             return []
         (smaller,) = (self.smaller or WorstCaseNoise()).resolved(protocol, data)
         trials = attacks.short_suite(epsilon, seed=protocol.seed + 100) if self.trials is None else self.trials
-        return [LargerRadius(epsilon=epsilon, smaller=smaller, trials=tuple(trials))]
+        return [dataclasses.replace(self, epsilon=epsilon, smaller=smaller, trials=tuple(trials))]
 
     def cost(self, subject: Subject) -> float:
         return attack_cost(self.trials, self.smaller.num_noise)

@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Self
 
 from keras_acet.datasets import Data
 from keras_acet.evaluation.finding import Finding
-from keras_acet.evaluation.measurements.base import Measurement
+from keras_acet.evaluation.measurements.base import OPEN, Measurement
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.subject import Found, Subject, Tell
 
@@ -19,7 +20,7 @@ class OutDistribution(Measurement):
     """
 
     name = "out_distribution"
-    set: str | None = None
+    set: str = OPEN
 
     @property
     def title(self) -> str:
@@ -29,8 +30,8 @@ class OutDistribution(Measurement):
     def sets(self) -> Sequence[str]:
         return () if self.set is None else (self.set,)
 
-    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Measurement]:
-        return [self] if self.set is not None else [OutDistribution(set=name) for name in data.ood]
+    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Self]:
+        return [self] if self.set is not None else [dataclasses.replace(self, set=name) for name in data.ood]
 
     def reason(self, subject: Subject) -> str | None:
         return missing_set(subject, self.set) or super().reason(subject)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from keras_acet.evaluation import attacks
 from keras_acet.evaluation.arrays import NoisePairs
 from keras_acet.evaluation.attacks import KnownPoints, Trial
 from keras_acet.evaluation.finding import Finding
-from keras_acet.evaluation.measurements.base import Measurement, attack_cost
+from keras_acet.evaluation.measurements.base import OPEN, Measurement, attack_cost
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.results import AttackResult, FlatShare
 from keras_acet.evaluation.subject import Found, Subject, Tell
@@ -35,15 +35,15 @@ class AttackedNoise(Measurement):
 
     name = "attacked_noise"
     needs = ("gradients",)
-    epsilon: float | None = None
-    num_noise: int | None = None
-    trials: tuple[Trial, ...] | None = None
+    epsilon: float = OPEN
+    num_noise: int = OPEN
+    trials: tuple[Trial, ...] = OPEN
 
     @property
     def title(self) -> str:
         return "worst-case noise"
 
-    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Measurement]:
+    def resolved(self, protocol: Protocol, data: Data) -> Sequence[Self]:
         epsilon = protocol.epsilon if self.epsilon is None else self.epsilon
         trials = protocol.suite(epsilon, seed=protocol.seed) if self.trials is None else self.trials
         num_noise = protocol.num_noise if self.num_noise is None else self.num_noise
