@@ -1,16 +1,57 @@
 """What is measured before an export: temperature, thresholds, and what the deployable model says to every set."""
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
 
-from keras_acet import evaluation, metrics
+from keras_acet import evaluation
+from keras_acet.classifiers import Classifier
+from keras_acet.datasets import Data
 from keras_acet.evaluation.measurements.calibration import Calibration, calibrate, calibration_images
 from keras_acet.evaluation.measurements.worst_case_noise import AttackedNoise
+from keras_acet.evaluation.results import CalibrationResult
 from keras_acet.serving import ServingModel
-from keras_acet.typed_json import to_json
+
+from .artifacts.base import Live
 
 # Thresholds are lowered by this, so that rounding in another runtime does not turn away the very image that set one.
 ROUNDING = 1e-6
 THRESHOLDS = {"95": 0, "99": 1, "conformal": 2}  # the order of `calibration.thresholds`
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageSet:
+    """The images of one set.
+
+    Attributes:
+        name: What it is called.
+        kind: "test", "ood", "noise" or "worst_case_noise".
+        images: List of arrays `(n, ...)`, of which one image each counts, the most confident; empty if there are none.
+        radius: Of the attack, or None.
+        note: What there is to say; why there are no images.
+    """
+
+    name: str
+    kind: str
+    images: list[np.ndarray]
+    radius: float | None = None
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SetOutputs:
+    """What a model says to one set, each image where the model is most confident; arrays `(n,)`, or n = 0.
+
+    Attributes:
+        of: `ImageSet`.
+        confidence, accepted, label: As `serving.ServingModel` gives them.
+    """
+
+    of: ImageSet
+    confidence: np.ndarray
+    accepted: np.ndarray
+    label: np.ndarray
 
 
 class Measurements:
@@ -25,10 +66,19 @@ class Measurements:
         progress: None, or a function of a text, told what goes on.
 
     Attributes:
-        calibration: Dict of `calibration.calibrate`, with "is_held_out" beside.
+        calibration: `evaluation.results.CalibrationResult`.
+        test_images, test_labels: Those that are scored.
     """
 
-    def __init__(self, classifier, data, protocol, suite, store, progress=None):
+    def __init__(
+        self,
+        classifier: Classifier,
+        data: Data,
+        protocol: evaluation.Protocol,
+        suite: Callable,
+        store: evaluation.Store,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
         self.classifier = classifier
         self.data = data
         self.protocol = protocol
@@ -37,20 +87,17 @@ class Measurements:
         self._suite = suite
         self._tell("temperature and thresholds")
         self._held_out = self._subject.arrays(Calibration())["logits"]
-        self._sets = None
+        self._sets: list[ImageSet] = []
+        self.test_images, self.test_labels = self._subject.test_images, self._subject.test_labels
         self.calibration = self.calibrated(self._held_out, self._subject.test_arrays()["logits"])
 
     @property
-    def calibration_images(self):
+    def calibration_images(self) -> np.ndarray:
         """The images behind `calibration`, float32."""
         return calibration_images(self._subject)[0]
 
-    def calibrated(self, held_out_logits, test_logits):
+    def calibrated(self, held_out_logits: np.ndarray, test_logits: np.ndarray) -> CalibrationResult:
         """Fits temperature and thresholds for logits at the calibration and test images, of a quantised network say.
-
-        Returns:
-            Dict of `calibration.calibrate`; "is_held_out" beside says whether training was kept from these images, None
-            if nobody knows.
 
         Raises:
             ValueError: If there are fewer than two calibration images.
@@ -61,135 +108,88 @@ class Measurements:
                 f"A temperature and thresholds need at least 2 images of {self.data.name} besides the test set. "
                 f"Received: {count}."
             )
-        return to_json(calibrate(self._subject, held_out_logits, test_logits))
+        return calibrate(self._subject, held_out_logits, test_logits)
 
-    def serving_model(self, calibrated, threshold):
+    def serving_model(self, calibrated: CalibrationResult | None, threshold: str | float) -> ServingModel:
         """Returns the `ServingModel` with a temperature and a threshold.
 
         Args:
-            calibrated: Dict of `calibrated`.
+            calibrated: `CalibrationResult`, or None for the temperature 1 and a threshold of its own.
             threshold: "95", "99" or "conformal", or a float.
         """
-        value = served_thresholds(calibrated)[THRESHOLDS[threshold]] if threshold in THRESHOLDS else float(threshold)
+        if calibrated is not None and threshold in THRESHOLDS:
+            threshold = served_thresholds(calibrated)[THRESHOLDS[str(threshold)]]
         return ServingModel(
             self.classifier.network,
             image_shape=self.data.image_shape,
             num_classes=self.data.num_classes,
-            temperature=calibrated["temperature"],
-            threshold=value,
+            temperature=1.0 if calibrated is None else calibrated.temperature,
+            threshold=float(threshold),
         )
 
-    def sets(self):
-        """Returns the images of every set: list of dicts of "set", "kind", "radius", "note" and "images".
-
-        "images" is a list of arrays, one image each of which counts, the most confident; or a text that says why there
-        are none.
-        """
-        if self._sets is None:
-            self._sets = [self._set(f"{self.data.name} (test)", "test", [self._subject.test_images])]
+    def sets(self) -> list[ImageSet]:
+        """Returns the images of every set; the test set comes first."""
+        if not self._sets:
+            found = [ImageSet(f"{self.data.name} (test)", "test", [self.test_images])]
             for name, images in self.data.ood.items():
-                chosen = images if isinstance(images, str) else [self._subject.some(images)]
-                self._sets.append(self._set(name, "ood", chosen))
-            self._sets.append(self._set("noise", "noise", [self._subject.noise_images()]))
+                if isinstance(images, str):
+                    found.append(ImageSet(name, "ood", [], note=images))
+                else:
+                    found.append(ImageSet(name, "ood", [self._subject.some(images)]))
+            found.append(ImageSet("noise", "noise", [self._subject.noise_images()]))
             if self.classifier.is_differentiable:
-                self._sets.append(self._worst_case())
+                found.append(self._worst_case())
+            self._sets = found
         return self._sets
 
-    def _set(self, name, kind, images, radius=None, note=""):
-        return {"set": name, "kind": kind, "radius": radius, "note": note, "images": images}
-
-    def _worst_case(self):
+    def _worst_case(self) -> ImageSet:
         radius = self.protocol.epsilon
 
         def tell(detail="", share=0.0):
             self._tell(f"worst-case noise: {detail} ({share:.0%})")
 
-        attacked = AttackedNoise(trials=tuple(self._suite(radius, seed=self.protocol.seed)))
-        (attacked,) = attacked.resolved(self.protocol, self.data)
+        of_suite = AttackedNoise(trials=tuple(self._suite(radius, seed=self.protocol.seed)))
+        (attacked,) = of_suite.resolved(self.protocol, self.data)
         found = self._subject.arrays(attacked, tell)
         points = list(found["points"])  # the worst of each image, then what the attacks found
-        if self.calibration["temperature"] != 1:
+        if self.calibration.temperature != 1:
             points.append(self._attacked_after_temperature(found))
         note = f"of {len(found['noise'])} noise images, the most confident of each ball of radius {radius:g}"
-        return self._set("worst-case noise", "worst_case_noise", points, radius, note)
+        return ImageSet("worst-case noise", "worst_case_noise", points, radius, note)
 
     def _attacked_after_temperature(self, found):
         """What is most confident may change with the temperature: the strongest attack goes on from there."""
-        network, temperature = self.classifier.network, self.calibration["temperature"]
+        network, temperature = self.classifier.network, self.calibration.temperature
         attacker = evaluation.Attacker(
             lambda images: network(images, training=False) / temperature,
             found["noise"],
-            self._subject.test_images,
+            self.test_images,
             seed=self.protocol.seed,
         )
         known = [evaluation.KnownPoints("before the temperature", found["images"])]
         strongest = self._suite(self.protocol.epsilon, seed=self.protocol.seed)[-1:]
         return attacker.run(strongest, known_points=known).images
 
-    def outputs(self, model):
-        """Runs a model on all sets, each image where the model is most confident.
-
-        Args:
-            model: `ServingModel`, or anything with its `predict`.
-
-        Returns:
-            List of `sets` with "confidence", "accepted" and "label", arrays, in the place of "images"; a set that is
-            missing keeps its text.
-        """
+    def outputs(self, model: Live) -> list[SetOutputs]:
+        """Runs a model, `ServingModel` or what speaks for a variant, on all `sets`."""
         found = []
-        for about in self.sets():
-            if not isinstance(about["images"], str):
-                self._tell(f"confidence on {about['set']}")
-                candidates = [model.predict(images) for images in about["images"]]
-                about = {name: value for name, value in about.items() if name != "images"}
-                about["confidence"] = np.max([outputs["confidence"] for outputs in candidates], axis=0)
-                about["accepted"] = np.any([outputs["accepted"] for outputs in candidates], axis=0)
-                about["label"] = candidates[0]["label"]
-            found.append(about)
+        for images in self.sets():
+            if not images.images:
+                found.append(SetOutputs(images, *(np.empty(0) for _ in range(3))))
+                continue
+            self._tell(f"confidence on {images.name}")
+            candidates = [model.predict(points) for points in images.images]
+            found.append(
+                SetOutputs(
+                    images,
+                    confidence=np.max([outputs["confidence"] for outputs in candidates], axis=0),
+                    accepted=np.any([outputs["accepted"] for outputs in candidates], axis=0),
+                    label=candidates[0]["label"],
+                )
+            )
         return found
 
-    def threshold_rows(self, calibrated, outputs):
-        """Returns the thresholds as served, with what they accept by a model's own `outputs`."""
-        confidence = {found["kind"]: found.get("confidence") for found in outputs}
-        rows = []
-        for row, value in zip(calibrated["thresholds"], served_thresholds(calibrated), strict=True):
-            rows.append(
-                {
-                    "name": row["name"],
-                    "threshold": value,
-                    "num_images": row["num_images"],
-                    "accepted_test": _share_reaching(confidence["test"], value),
-                    "accepted_worst_noise": _share_reaching(confidence.get("worst_case_noise"), value),
-                    "guarantee": row["guarantee"],
-                }
-            )
-        return rows
 
-    def test_error(self, outputs):
-        """Share of test images that a model labels otherwise, by its `outputs`."""
-        labels = next(found["label"] for found in outputs if found["kind"] == "test")
-        share = metrics.share(int((labels != self._subject.test_labels).sum()), len(labels))
-        return {**share, "n": len(labels)}
-
-
-def confidence_rows(outputs):
-    """Returns a row per set, as under "confidence" in `metadata.json`, from `Measurements.outputs`."""
-    rows = []
-    for found in outputs:
-        row = {name: found[name] for name in ("set", "kind", "radius", "note")}
-        if "images" in found:  # a text, why there are none
-            rows.append({**row, "n": 0, "mmc": None, "accepted": None, "note": found["images"]})
-            continue
-        confidence, accepted = found["confidence"], found["accepted"]
-        mmc = float(confidence.mean(dtype=np.float64))
-        rows.append({**row, "n": len(confidence), "mmc": mmc, "accepted": float(accepted.mean())})
-    return rows
-
-
-def _share_reaching(confidence, threshold):
-    return None if confidence is None else float((confidence >= np.float32(threshold)).mean())
-
-
-def served_thresholds(calibrated):
+def served_thresholds(calibrated: CalibrationResult) -> list[float]:
     """Returns the three thresholds as floats that float32 holds, lowered by `ROUNDING`, at least 0."""
-    return [max(float(np.float32(row["threshold"] - ROUNDING)), 0.0) for row in calibrated["thresholds"]]
+    return [max(float(np.float32(row.threshold - ROUNDING)), 0.0) for row in calibrated.thresholds]

@@ -11,13 +11,17 @@ import pathlib
 import time
 from typing import Any
 
+import numpy as np
+
+from keras_acet import metrics
+from keras_acet.evaluation.results import CalibrationErrors, CalibrationResult, Threshold
 from keras_acet.files import sha256_of_file
 from keras_acet.serving import BOX_TOLERANCE, ServingModel
 from keras_acet.typed_json import from_json, schema, to_json
 from keras_acet.version import installed_versions
 
 from .artifacts.base import Live
-from .measuring import Measurements, confidence_rows
+from .measuring import Measurements, SetOutputs, served_thresholds
 
 SCHEMA_VERSION = 1
 
@@ -62,7 +66,7 @@ class Input:
 
 
 @dataclasses.dataclass(frozen=True)
-class Threshold:
+class Decision:
     """The threshold that decides by default.
 
     Attributes:
@@ -72,42 +76,6 @@ class Threshold:
 
     name: str
     value: float
-
-
-@dataclasses.dataclass(frozen=True)
-class ThresholdRow:
-    """A threshold to choose.
-
-    Attributes:
-        name: What it is.
-        threshold: Applies to the confidence after the temperature.
-        num_images: Images behind it.
-        accepted_test, accepted_worst_noise: Share of them that reach it; null if not measured.
-        guarantee: A sentence.
-    """
-
-    name: str
-    threshold: float
-    num_images: int
-    accepted_test: float | None
-    accepted_worst_noise: float | None
-    guarantee: str
-
-
-@dataclasses.dataclass(frozen=True)
-class CalibrationErrors:
-    """How far confidence is from accuracy on the test set.
-
-    Attributes:
-        ece, ece_equal_mass: Expected calibration error in bins of equal width, and of equally many images.
-        nll: Negative log likelihood.
-        brier: Brier score.
-    """
-
-    ece: float
-    ece_equal_mass: float
-    nll: float
-    brier: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +105,8 @@ class ErrorRate:
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
 
 
@@ -179,8 +147,8 @@ class Measured:
     """
 
     temperature: float
-    threshold: Threshold
-    thresholds: list[ThresholdRow]
+    threshold: Decision
+    thresholds: list[Threshold]
     calibration: Calibration
     test_error: ErrorRate
     confidence: list[ConfidenceRow]
@@ -249,8 +217,8 @@ class Metadata:
     data: DataInfo
     input: Input
     temperature: float
-    threshold: Threshold
-    thresholds: list[ThresholdRow]
+    threshold: Decision
+    thresholds: list[Threshold]
     calibration: Calibration
     test_error: ErrorRate
     confidence: list[ConfidenceRow]
@@ -292,7 +260,7 @@ def build(
     name: str,
     measurements: Measurements,
     model: ServingModel,
-    calibrated: dict[str, Any],
+    calibrated: CalibrationResult,
     *,
     threshold: str | float,
     resize: bool,
@@ -303,7 +271,7 @@ def build(
         name: What the exported model is called.
         measurements: `measuring.Measurements`.
         model: `ServingModel`.
-        calibrated: Dict of `Measurements.calibrated` behind it.
+        calibrated: `CalibrationResult` behind it.
         threshold: "95", "99", "conformal" or a float.
         resize: See `savedmodel.write_savedmodel`.
     """
@@ -344,23 +312,49 @@ def build(
 
 
 def measured(
-    measurements: Measurements, model: Live, calibrated: dict[str, Any], *, threshold: str | float
+    measurements: Measurements, model: Live, calibrated: CalibrationResult, *, threshold: str | float
 ) -> Measured:
     """Measures one model: `ServingModel`, or what speaks for a variant of the network."""
     outputs = measurements.outputs(model)
-    name = threshold if isinstance(threshold, str) else "given"
+    labels = outputs[0].label
+    share = metrics.share(int((labels != measurements.test_labels).sum()), len(labels))
     return Measured(
         temperature=model.temperature,
-        threshold=Threshold(name, model.threshold),
-        thresholds=[ThresholdRow(**row) for row in measurements.threshold_rows(calibrated, outputs)],
-        calibration=Calibration(
-            num_images=calibrated["num_images"],
-            is_held_out=calibrated["is_held_out"],
-            before=CalibrationErrors(**calibrated["before"]),
-            after=CalibrationErrors(**calibrated["after"]),
-        ),
-        test_error=ErrorRate(**measurements.test_error(outputs)),
-        confidence=[ConfidenceRow(**row) for row in confidence_rows(outputs)],
+        threshold=Decision(threshold if isinstance(threshold, str) else "given", model.threshold),
+        thresholds=_thresholds(calibrated, outputs),
+        calibration=Calibration(calibrated.num_images, calibrated.is_held_out, calibrated.before, calibrated.after),
+        test_error=ErrorRate(**share, n=len(labels)),
+        confidence=[_confidence_row(found) for found in outputs],
+    )
+
+
+def _thresholds(calibrated: CalibrationResult, outputs: list[SetOutputs]) -> list[Threshold]:
+    """The thresholds as served, with what they accept by a model's own outputs."""
+    confidence = {found.of.kind: found.confidence for found in outputs}
+    rows = []
+    for row, value in zip(calibrated.thresholds, served_thresholds(calibrated), strict=True):
+        reached = {kind: float((array >= np.float32(value)).mean()) for kind, array in confidence.items() if len(array)}
+        rows.append(
+            dataclasses.replace(
+                row,
+                threshold=value,
+                accepted_test=reached["test"],
+                accepted_worst_noise=reached.get("worst_case_noise"),
+            )
+        )
+    return rows
+
+
+def _confidence_row(found: SetOutputs) -> ConfidenceRow:
+    n = len(found.confidence)
+    return ConfidenceRow(
+        set=found.of.name,
+        kind=found.of.kind,
+        radius=found.of.radius,
+        note=found.of.note,
+        n=n,
+        mmc=float(found.confidence.mean(dtype=np.float64)) if n else None,
+        accepted=float(found.accepted.mean()) if n else None,
     )
 
 
@@ -370,7 +364,7 @@ def digests(directory: pathlib.Path) -> dict[str, str]:
     return {path.relative_to(directory).as_posix(): sha256_of_file(path) for path in paths}
 
 
-def _notes(measurements: Measurements, calibrated: dict[str, Any], numbers: Measured) -> list[str]:
+def _notes(measurements: Measurements, calibrated: CalibrationResult, numbers: Measured) -> list[str]:
     data, epsilon = measurements.data, measurements.protocol.epsilon
     notes = [
         f"An image with a pixel outside [0, 1], beyond rounding, or not finite, is refused with confidence "
@@ -380,14 +374,12 @@ def _notes(measurements: Measurements, calibrated: dict[str, Any], numbers: Meas
         f"Temperature and thresholds describe images like those of {data.name}; they promise nothing under a shift of "
         "the images, and nothing about images from elsewhere.",
     ]
-    if not calibrated["is_held_out"]:
-        known = (
-            "were part of the training" if calibrated["is_held_out"] is False else "may have been part of the training"
-        )
+    if not calibrated.is_held_out:
+        known = "were part of the training" if calibrated.is_held_out is False else "may have been part of the training"
         notes.append(
-            f"The {calibrated['num_images']:,} images behind temperature and thresholds {known}: both are optimistic."
+            f"The {calibrated.num_images:,} images behind temperature and thresholds {known}: both are optimistic."
         )
-    if calibrated["temperature"] == 1:
+    if calibrated.temperature == 1:
         notes.append("The temperature is 1: the calibration images set none.")
     if not any(row.kind == "worst_case_noise" for row in numbers.confidence):
         notes.append("The network gives no gradients, so nothing was attacked.")

@@ -17,6 +17,7 @@ from keras_acet.serving import OUTPUTS
 
 from .artifacts.base import Artifact, Live, Load, source_of
 from .clients.images import takes_files
+from .measuring import ImageSet
 
 TOLERANCE = 1e-5
 _LOGITS_TOLERANCE = 1e-4  # relative to the largest logit in size, at least 1
@@ -46,7 +47,7 @@ class Case:
     expected: dict[str, np.ndarray]
 
 
-def cases(model: Live, sets: list[dict[str, Any]]) -> list[Case]:
+def cases(model: Live, sets: list[ImageSet]) -> list[Case]:
     """Returns the calls that an artifact has to pass.
 
     Args:
@@ -58,7 +59,7 @@ def cases(model: Live, sets: list[dict[str, Any]]) -> list[Case]:
         among good images; for images also 8-bit and encoded ones, with two files that cannot be decoded; one with a
         threshold of its own.
     """
-    images = {found["kind"]: found["images"] for found in sets if not isinstance(found["images"], str)}
+    images = {found.kind: found.images for found in sets if found.images}
     test = as_float(images["test"][0][:256])
     test = np.resize(test, (max(len(test), 64), *test.shape[1:]))  # repeated where there are too few
     batches = {f"test images, batch of {size}": test[:size] for size in (0, 1, 7, 64, len(test))}

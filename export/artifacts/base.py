@@ -12,6 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from keras_acet.classifiers import Classifier
     from keras_acet.datasets import Data
+    from keras_acet.evaluation.results import CalibrationResult
     from keras_acet.export.measuring import Measurements
     from keras_acet.export.metadata import Metadata
     from keras_acet.export.verification import Case
@@ -83,11 +84,11 @@ class Variant:
 
     Attributes:
         live: `Live`.
-        calibration: Dict of `Measurements.calibrated` behind its temperature and threshold.
+        calibration: `evaluation.results.CalibrationResult` behind its temperature and threshold.
     """
 
     live: Live
-    calibration: dict[str, Any]
+    calibration: "CalibrationResult"
 
 
 class Artifact:

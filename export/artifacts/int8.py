@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import onnx
 
 _NUM_IMAGES = 512
-_NOT_CALIBRATED = {"temperature": 1.0, "thresholds": []}
 
 
 class Int8OnnxFile(OnnxFile):
@@ -31,11 +30,11 @@ class Int8OnnxFile(OnnxFile):
         images = measurements.data.train_images
         chosen = np.random.default_rng(measurements.protocol.seed).permutation(len(images))[:_NUM_IMAGES]
         network = quantize(subject.source.once(converted), as_float(images[np.sort(chosen)]))
-        uncalibrated = measurements.serving_model(_NOT_CALIBRATED, 0.0)
+        uncalibrated = measurements.serving_model(None, 0.0)
         plain = onnx_graph.Predictor(onnx_graph.wrap(network, uncalibrated), uncalibrated)
-        test_images = measurements.sets()[0]["images"][0]
         calibrated = measurements.calibrated(
-            plain.predict(measurements.calibration_images)["logits"], plain.predict(test_images)["logits"]
+            plain.predict(measurements.calibration_images)["logits"],
+            plain.predict(measurements.test_images)["logits"],
         )
         model = measurements.serving_model(calibrated, subject.threshold)
         return Variant(onnx_graph.Predictor(onnx_graph.wrap(network, model), model), calibrated)

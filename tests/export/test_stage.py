@@ -22,6 +22,7 @@ from keras_acet.cli import export as command
 from keras_acet.export import metadata as schema
 from keras_acet.export import onnx_graph, stage, verification
 from keras_acet.export.artifacts import savedmodel
+from keras_acet.export.measuring import ImageSet
 from keras_acet.serving import OUTPUTS, ServingModel
 
 K = 10
@@ -407,7 +408,7 @@ def test_an_artifact_that_says_something_else_is_found(version, network_file, di
         temperature=metadata["temperature"],
         threshold=metadata["threshold"]["value"],
     )
-    sets = [{"kind": kind, "images": [digits.test_images[:count]]} for kind, count in (("test", 64), ("noise", 4))]
+    sets = [ImageSet(kind, kind, [digits.test_images[:count]]) for kind, count in (("test", 64), ("noise", 4))]
     found = [case for case in verification.cases(live, sets) if case.signature == "serving_default"]
     for wrong in (value * 1.1, -value):
         temperature.CopyFrom(onnx.numpy_helper.from_array(np.asarray(wrong, np.float32), temperature.name))
