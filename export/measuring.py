@@ -58,7 +58,7 @@ class Measurements:
     """The sets that a classifier is measured on before it is exported, and the attacks that noise went through.
 
     Args:
-        classifier: `classifiers.Classifier` of kind "run" or "keras".
+        classifier: `classifiers.KerasClassifier`.
         data: `datasets.Data`.
         protocol: `evaluation.Protocol` for these data; `epsilon`, `num_noise`, `num_images` and `seed` matter.
         suite: Function `(epsilon, *, seed)` that returns the attacks on noise.

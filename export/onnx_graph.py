@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_acet._onnx_runtime import onnx_session
 from keras_acet._prediction import in_batches
 from keras_acet.serving import BOX_TOLERANCE, LARGEST_LOGITS, OUTPUTS, ServingModel
 
@@ -234,13 +235,7 @@ class Predictor:
     """
 
     def __init__(self, proto: "onnx.ModelProto", model: ServingModel) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # it warns of an input that may be left out
-        self._session = onnxruntime.InferenceSession(
-            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnx_session(proto.SerializeToString())
         self.proto = proto
         self.image_shape = model.image_shape
         self.num_classes = model.num_classes

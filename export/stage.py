@@ -11,9 +11,8 @@ import keras
 import tensorflow as tf
 
 from keras_acet import classifiers, evaluation
-from keras_acet.classifiers import Classifier
+from keras_acet.classifiers import Classifier, KerasClassifier
 from keras_acet.datasets import Data
-from keras_acet.training import ACETModel
 
 from . import artifacts, metadata, model_card, verification
 from .artifacts import Artifact, Source, Subject
@@ -79,12 +78,12 @@ def export_model(
         print((path / "MODEL_CARD.md").read_text())
     """
     chosen = artifacts.chosen(formats)
-    classifier = _as_classifier(model)
+    classifier = _keras_classifier(model)
     name = classifier.name if name is None else name
-    _check_arguments(classifier, name, threshold)
+    _check_arguments(name, threshold)
     directory = pathlib.Path(directory) / name
     check_version(directory, version)
-    classifiers.check(classifier, data)
+    classifier = classifiers.check(classifier, data)
     tell = progress or (lambda text: None)
     source = Source(classifier, data)
     for artifact in chosen:  # before the attacks, which take longest
@@ -102,23 +101,17 @@ def export_model(
 export = export_model  # its older name, for one version
 
 
-def _as_classifier(model):
-    if isinstance(model, Classifier):
-        return model
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`model` must be a keras.Model or a `classifiers.Classifier`. Received: {model!r}.")
-    name = model.name
-    while isinstance(model, ACETModel):
-        model = model.network
-    return Classifier(model, "keras", name=name)
-
-
-def _check_arguments(classifier, name, threshold):
-    if classifier.kind not in ("run", "keras"):
+def _keras_classifier(model: keras.Model | Classifier) -> KerasClassifier:
+    classifier = classifiers.as_classifier(model)
+    if not isinstance(classifier, KerasClassifier):
         raise ValueError(
-            f"An export needs a Keras model: a run directory or a .keras file. Received: {classifier.name}, of kind "
-            f"{classifier.kind}."
+            f"An export needs a Keras model: a run directory or a .keras file. Received: {classifier.name}, "
+            f"{classifier.description}."
         )
+    return classifier
+
+
+def _check_arguments(name, threshold):
     if isinstance(threshold, str) and threshold not in THRESHOLDS:
         raise ValueError(f"`threshold` must be '95', '99', 'conformal' or a number. Received: threshold={threshold!r}.")
     if not name or name.startswith(".") or any(letter in "/\\:" or not letter.isprintable() for letter in name):

@@ -17,6 +17,7 @@ LEVELS = {
     "_checks": -1,
     "_shared": -1,
     "_backend": 0,
+    "_onnx_runtime": 0,
     "_prediction": 1,
     "attack_mode": 0,
     "files": 0,
@@ -74,6 +75,7 @@ def test_imports_point_downwards():
     [
         keras_acet,
         keras_acet.attack,
+        keras_acet.classifiers,
         keras_acet.datasets,
         keras_acet.evaluation,
         keras_acet.intervals,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
-    from keras_acet.classifiers import Classifier
+    from keras_acet.classifiers import KerasClassifier
     from keras_acet.datasets import Data
     from keras_acet.evaluation.results import CalibrationResult
     from keras_acet.export.measuring import Measurements
@@ -38,11 +38,11 @@ class Source:
     """What one export is made of, known before anything is measured.
 
     Args:
-        classifier: `classifiers.Classifier` of a Keras model.
+        classifier: `classifiers.KerasClassifier`.
         data: `datasets.Data`.
     """
 
-    def __init__(self, classifier: "Classifier", data: "Data") -> None:
+    def __init__(self, classifier: "KerasClassifier", data: "Data") -> None:
         self.classifier = classifier
         self.data = data
         self._made: dict[Callable, Any] = {}

@@ -21,6 +21,7 @@ def load(path: str) -> Run:
     import onnxruntime
 
     onnx.checker.check_model(path, full_check=True)
+    # Not the set-up of the package: a fresh process has to do without it.
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3  # it warns of an input that may be left out

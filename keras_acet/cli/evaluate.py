@@ -145,10 +145,9 @@ def _run(call: commands.Call) -> None:
     # Everything that can fail for the user's reasons comes before any work.
     with call.user_errors():
         models = [classifiers.load(path) for path in paths]
-        settings = [data_flags.data_settings(model) for model in models if model.kind == "run"]
+        settings = [data_flags.data_settings(model) for model in models if isinstance(model, classifiers.RunClassifier)]
         data = data_flags.load_data(flags, settings, resize=flags.resize)
-        for model in models:
-            classifiers.check(model, data)
+        models = [classifiers.check(model, data) for model in models]
         protocol = data_flags.protocol(
             flags,
             settings,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import tensorflow as tf
 
-from keras_acet.classifiers import Classifier, check
+from keras_acet.classifiers import Classifier, as_classifier, check
 from keras_acet.datasets import Data
 from keras_acet.evaluation.evaluation import About, Evaluation
 from keras_acet.evaluation.finding import Finding
@@ -20,7 +20,6 @@ from keras_acet.evaluation.protocol import Protocol, Suite
 from keras_acet.evaluation.results import RunResult
 from keras_acet.evaluation.store import Store
 from keras_acet.evaluation.subject import Subject
-from keras_acet.training.model import ACETModel
 from keras_acet.typed_json import to_json
 
 Model: TypeAlias = keras.Model | Classifier | Callable[[tf.Tensor], tf.Tensor]
@@ -70,9 +69,7 @@ def evaluate(
     >>> evaluate(lambda x: tf.concat([4 * x, 1 - x], axis=1), data, small)["noise"].n
     8
     """
-    classifiers = [_as_classifier(one) for one in (model, *transfer_from)]
-    for classifier in classifiers:
-        check(classifier, data)
+    classifiers = [check(as_classifier(one), data) for one in (model, *transfer_from)]
     names = [classifiers[0].name]  # functions have no names of their own
     names += [f"{other.name}, other {number}" for number, other in enumerate(classifiers[1:], start=1)]
     protocol = protocol or Protocol()
@@ -99,7 +96,7 @@ def evaluate_all(
     """Evaluates classifiers side by side; the worst cases of each are tried on all others.
 
     Args:
-        classifiers: List of `classifiers.Classifier`, all for the same data.
+        classifiers: List of `classifiers.Classifier`, all for the same data, as `classifiers.check` gives them back.
         data: `datasets.Data`.
         protocol, measurements, suite: As for `evaluate`.
         names: What the classifiers are called, different names; None for `names_apart(classifiers)`.
@@ -250,12 +247,3 @@ def _finding(subject: Subject, measurement: Measurement) -> Finding:
         return measurement.finding_without(subject, reason)
     done = measurement.as_done_on(subject)
     return done.finding(subject, subject.arrays(done))
-
-
-def _as_classifier(model: Model) -> Classifier:
-    if isinstance(model, Classifier):
-        return model
-    name = getattr(model, "name", "model")
-    while isinstance(model, ACETModel):
-        model = model.network
-    return Classifier(model, "keras", name=name)

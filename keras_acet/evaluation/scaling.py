@@ -82,8 +82,8 @@ def exact_network(classifier):
     """Returns the `theory.PiecewiseAffine` of a `classifiers.Classifier`, or raises ValueError that says why not."""
     if not isinstance(classifier.network, keras.Model):
         raise ValueError(
-            f"The exact alpha needs a Keras model, whose layers can be seen. Received: {classifier.name}, kind "
-            f"{classifier.kind}. Leave it to the scan: alpha='scan'."
+            f"The exact alpha needs a Keras model, whose layers can be seen. Received: {classifier.name}, "
+            f"{classifier.description}. Leave it to the scan: alpha='scan'."
         )
     try:
         return theory.PiecewiseAffine(classifier.network)

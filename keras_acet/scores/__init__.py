@@ -4,6 +4,8 @@ A score is a file of this folder and a line below. One of your own is a subclass
 these goes.
 """
 
+from typing import Any
+
 # isort: off
 from keras_acet.scores.base import Score as Score
 from keras_acet.scores.max_softmax import MaxSoftmax as MaxSoftmax
@@ -25,7 +27,7 @@ def names() -> list[str]:
     return sorted(_SCORES)
 
 
-def build(name: str, **config) -> Score:
+def build(name: str, **config: Any) -> Score:
     """Makes a score by its name.
 
     Args:

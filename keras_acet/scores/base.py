@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_acet._prediction import in_batches, logits_of, traced
 
-Network = keras.Model | Callable[[tf.Tensor], tf.Tensor]
+Network: TypeAlias = keras.Model | Callable[[tf.Tensor], tf.Tensor]
 
 
 class Score:
@@ -114,7 +114,7 @@ class Score:
         return self
 
     def check_threshold(self, threshold: float) -> None:
-        """Raises ValueError unless a threshold lies in `[lowest, highest)`: from `highest` on it may refuse every image."""
+        """Raises ValueError unless a threshold is in `[lowest, highest)`; from `highest` on it refuses every image."""
         if not self.lowest <= threshold < self.highest:  # false for nan
             raise ValueError(
                 f"`threshold` must be in [{self.lowest:g}, {self.highest:g}), the range of the score {self.name}. "

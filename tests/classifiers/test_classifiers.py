@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_acet import classifiers
+from keras_acet.classifiers import loading
 from keras_acet.noise import UniformNoise
 from keras_acet.penalties import ConfidencePenalty
 from keras_acet.training.model import ACETModel
@@ -114,16 +115,18 @@ def test_every_kind_agrees_with_the_live_network(tmp_path, network, stored, kind
     assert (classifier.image_shape, classifier.num_classes) == (SHAPE, NUM_CLASSES)
     assert (classifier.path, classifier.name) == (path, "some-run" if kind == "run" else "mine")
     assert (classifier.flags is None, classifier.history == []) == (kind != "run", kind != "run")
-    classifiers.check(classifier, data_of())
+    assert classifiers.check(classifier, data_of()) is classifier
     images = images_of(600)  # 256 + 256 + 88
     logits = classifier.logits(images)
     assert logits.dtype == np.float32 and logits.shape == (600, NUM_CLASSES)
     np.testing.assert_allclose(logits, network(images), atol=1e-5)
-    # The network is one that TensorFlow can call and trace, as `evaluation` does.
-    function = tf.function(classifier.network, input_signature=[tf.TensorSpec((None, *SHAPE))])
+    levels = (images * 255).astype(np.uint8)
     for n in (1, 7):
-        np.testing.assert_allclose(function(images[:n]), network(images[:n]), atol=1e-5)
-        np.testing.assert_allclose(classifier.network(tf.constant(images[:n])), network(images[:n]), atol=1e-5)
+        np.testing.assert_allclose(classifier.logits(images[:n]), network(images[:n]), atol=1e-5)
+        np.testing.assert_allclose(classifier.logits(levels[:n]), network(levels[:n] / np.float32(255)), atol=1e-5)
+    # What TensorFlow can look into is a Keras model.
+    assert isinstance(classifier.network, keras.Model) == classifier.is_differentiable
+    assert classifier.is_foreign == (kind != "run")
 
 
 def test_logits_are_traced_once_per_shape_and_scale_bytes():
@@ -133,8 +136,8 @@ def test_logits_are_traced_once_per_shape_and_scale_bytes():
         calls.append(images.shape)
         return tf.reduce_mean(images, axis=(1, 2))
 
-    classifier = classifiers.Classifier(network, "keras")
-    assert classifier.name == "keras"
+    classifier = classifiers.FunctionClassifier(network)
+    assert classifier.name == "model"
     for n in (1, 256, 300):
         levels = np.random.RandomState(n).randint(0, 256, (n, 2, 2, 3)).astype(np.uint8)
         np.testing.assert_allclose(classifier.logits(levels), levels.mean(axis=(1, 2)) / 255, atol=1e-6)
@@ -323,7 +326,7 @@ def test_missing_onnxruntime_is_named(tmp_path, network, monkeypatch):
 
 def constant(rows):
     """A classifier that gives these logits whatever the images."""
-    return classifiers.Classifier(lambda images: tf.constant(rows, tf.float32), "keras", name="mine")
+    return classifiers.FunctionClassifier(lambda images: tf.constant(rows, tf.float32), name="mine")
 
 
 @pytest.mark.parametrize(
@@ -361,12 +364,82 @@ def test_outputs_that_are_logits(rows):
     ],
 )
 def test_image_shapes_that_differ(expected, received, advice):
-    classifier = classifiers.Classifier(None, "onnx", image_shape=expected, name="mine")
+    classifier = classifiers.FunctionClassifier(tf.identity, image_shape=expected, name="mine")
     message = f"mine takes images of shape {expected}. Received: toy with images of shape {received}. {advice}"
     with pytest.raises(ValueError, match=re.escape(message)):
         classifiers.check(classifier, data_of(received))
 
 
 def test_a_size_that_may_vary_fits():
-    classifier = classifiers.Classifier(lambda x: tf.reduce_mean(x, (1, 2)) - 1, "keras", image_shape=(None, None, 3))
+    classifier = classifiers.FunctionClassifier(lambda x: tf.reduce_mean(x, (1, 2)) - 1, image_shape=(None, None, 3))
     classifiers.check(classifier, data_of((8, 9, 3), 3))
+
+
+def test_check_changes_nothing_of_the_classifier():
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
+    network = keras.Sequential([*layers, keras.layers.Dense(NUM_CLASSES)])
+    classifier = classifiers.KerasClassifier(network, name="mine")
+    weights = [weight.numpy() for weight in network.variables]  # the averages and the seed of Dropout too
+    before = {name: value for name, value in vars(classifier).items() if not name.startswith("_")}
+    assert classifiers.check(classifier, data_of()) is classifier
+    assert {name: value for name, value in vars(classifier).items() if not name.startswith("_")} == before
+    for old, weight in zip(weights, network.variables, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), old)
+
+
+def test_check_looks_for_gradients_as_the_network_is_used():
+    seen = []
+
+    @keras.saving.register_keras_serializable("test_classifiers")
+    class Watching(keras.Model):
+        def call(self, images, training=None):
+            tf.debugging.assert_less_equal(images, 1.0)
+            seen.append((training, images.dtype))
+            return 2 * images - 1
+
+    data = SimpleNamespace(
+        name="toy", image_shape=(2,), num_classes=2, test_images=np.array([[0, 255], [51, 102]], np.uint8)
+    )
+    classifiers.check(classifiers.KerasClassifier(Watching()), data)
+    assert set(seen) == {(False, tf.float32)}
+
+
+def test_a_model_without_gradients_is_told_in_a_copy():
+    classifier = classifiers.FunctionClassifier(lambda images: tf.round(images) - 1, name="mine")
+    found = classifiers.check(classifier, data_of((2,), 2))
+    assert classifier.is_differentiable and not found.is_differentiable
+    assert (found.name, found.network) == ("mine", classifier.network)
+
+
+def test_anything_that_classifies_becomes_a_classifier(tmp_path, network):
+    live = classifiers.as_classifier(network)
+    assert isinstance(live, classifiers.KerasClassifier) and live.name == "toy"
+    assert (live.image_shape, live.num_classes, live.is_foreign) == (SHAPE, NUM_CLASSES, False)
+    assert classifiers.as_classifier(live) is live
+    trained = classifiers.as_classifier(ACETModel(network, ConfidencePenalty(UniformNoise(seed=0)), name="trained"))
+    assert trained.network is network and trained.name == "trained"
+    function = classifiers.as_classifier(lambda images: images)
+    assert isinstance(function, classifiers.FunctionClassifier) and function.name == "model"
+    network.save(tmp_path / "mine.keras")
+    assert classifiers.as_classifier(tmp_path / "mine.keras").name == "mine"
+    for other in (3, None, np.zeros(3)):
+        with pytest.raises(TypeError, match="must be a keras.Model, a function from images to logits, a path, or a"):
+            classifiers.as_classifier(other)
+
+
+def test_a_renamed_classifier_is_another_one(network):
+    classifier = classifiers.as_classifier(network)
+    renamed = classifier.replace(name="other")
+    assert (classifier.name, renamed.name) == ("toy", "other")
+    np.testing.assert_array_equal(renamed.logits(images_of(3)), classifier.logits(images_of(3)))
+
+
+def test_no_class_claims_the_path_of_another(tmp_path, network):
+    for stored, kind in KINDS:
+        if kind == "onnx":
+            pytest.importorskip("onnx")
+        (tmp_path / stored).mkdir()
+        path = save(stored, tmp_path / stored, network)
+        claiming = [cls for cls in loading.KINDS if cls.claims(path)]
+        assert [cls.kind for cls in claiming] == [kind]

@@ -9,7 +9,7 @@ from helpers.toys import data_of, evaluate, hidden_rise, linear_network, small, 
 
 from keras_acet import attack, datasets, evaluation
 from keras_acet._prediction import as_float, confidence_of
-from keras_acet.classifiers import Classifier
+from keras_acet.classifiers import FunctionClassifier, KerasClassifier
 from keras_acet.typed_json import from_json, to_json
 
 
@@ -89,7 +89,7 @@ def test_an_ood_set_of_other_images_is_scored_anew(tmp_path):
     images = np.linspace(0, 1, 6, dtype=np.float32)[:, None]
     rows = []
     for value in (0.1, 0.9):
-        classifier = Classifier(linear_network(), "keras", sha256="fixed")
+        classifier = KerasClassifier(linear_network(), sha256="fixed")
         data = data_of(images, np.zeros(6, int), {"mine": np.full((4, 1), value, np.float32)})
         store = evaluation.Store(tmp_path)
         (found,) = evaluation.evaluate_all([classifier], data, small(), suite=evaluation.published_attack, store=store)
@@ -120,7 +120,7 @@ def test_a_model_without_gradients_is_not_attacked():
     data = data_of(np.array([[0.0], [1.0]], np.float32), np.array([0, 1]))
     network = linear_network()
     found = evaluate(lambda x: tf.round(network(x)), data)
-    assert found.result.left_out == ["worst-case noise: this Keras model gives no gradients"]
+    assert found.result.left_out == ["worst-case noise: model, a function, gives no gradients"]
 
 
 def test_suites_without_strongest_points_take_transferred_ones():
@@ -226,12 +226,13 @@ def test_calibration_takes_the_images_kept_out_of_training():
 def test_a_classifier_without_gradients_is_scored_all_the_same():
     images = np.linspace(0, 1, 6, dtype=np.float32)[:, None]
     network = linear_network()
-    live, other = Classifier(network, "keras"), Classifier(lambda x: network(x), "onnx")
+    live = KerasClassifier(network)
+    other = FunctionClassifier(network, name="other").replace(is_differentiable=False)
     data = data_of(images, np.zeros(6, int), {"more": images[:2]})
     a, b = evaluation.evaluate_all([live, other], data, small(), suite=evaluation.worst_case_attacks)
     assert [row.label for row in b.rows] == ["toy (test)", "more", "noise"]
     assert a.rows[:3] == b.rows
-    assert b.result.left_out == ["worst-case noise: an ONNX file gives no gradients"]
+    assert b.result.left_out == ["worst-case noise: other, a function, gives no gradients"]
 
 
 def test_logits_that_are_not_finite_are_an_error():
@@ -273,7 +274,7 @@ def test_a_second_evaluation_takes_everything_from_the_store(tmp_path):
         return network(x)
 
     def run():
-        classifier = Classifier(counted, "keras", sha256="fixed")
+        classifier = FunctionClassifier(counted, sha256="fixed")
         data = data_of(images, np.zeros(12, int), {"more": images})
         protocol = small(num_adversarial=4, num_trials=5, larger_epsilon=None)
         (found,) = evaluation.evaluate_all([classifier], data, protocol, store=evaluation.Store(tmp_path))

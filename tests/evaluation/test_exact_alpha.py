@@ -13,7 +13,7 @@ from helpers.toys import data_of, linear_network
 from helpers.toys import evaluate as evaluate_model
 
 from keras_acet import evaluation, networks
-from keras_acet.classifiers import Classifier
+from keras_acet.classifiers import FunctionClassifier, KerasClassifier
 from keras_acet.evaluation import scaling
 from keras_acet.evaluation.results import AlphaScalingResult, ExactAlphaResult, Measured
 from keras_acet.report import tables
@@ -21,7 +21,7 @@ from keras_acet.report import tables
 
 def test_exact_alpha_lies_within_the_grid_of_the_scan():
     network, _ = make(NETWORKS["lenet"])
-    predict = Classifier(network, "keras").logits
+    predict = KerasClassifier(network).logits
     shares = []
     scan = evaluation.alpha_scaling(predict, (6, 7, 1), num_trials=60, seed=2)["alpha"]
     exact = evaluation.exact_alpha(network, (6, 7, 1), num_trials=60, seed=2, progress=shares.append)["alpha"]
@@ -38,7 +38,7 @@ def test_exact_alpha_is_earlier_where_the_scan_steps_over_a_peak():
     # a stretch of 3 %, less than the scan's steps. Class 1 is sure up to s = .5, class 2 from s = .8 on.
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(3)])
     network.set_weights([np.array([[0, -100, 100.0]]), np.array([0, 57.0, -73.0])])
-    predict = Classifier(network, "keras").logits
+    predict = KerasClassifier(network).logits
     scan = evaluation.alpha_scaling(predict, (1,), num_trials=200, seed=0)["alpha"]
     exact = evaluation.exact_alpha(network, (1,), num_trials=200, seed=0)["alpha"]
     assert (exact <= scan * (1 + 1e-5)).all()
@@ -93,11 +93,11 @@ def test_the_table_shows_both():
 def test_what_cannot_be_exact_is_said():
     with pytest.raises(ValueError, match=r"`alpha` must be one of \['exact', 'scan'\]. Received: alpha='grid'"):
         evaluation.Protocol(alpha="grid")
-    with pytest.raises(ValueError, match="needs a Keras model, whose layers can be seen. Received: net, kind onnx"):
-        scaling.exact_network(Classifier(tf.identity, "onnx", name="net"))
+    with pytest.raises(ValueError, match="needs a Keras model, whose layers can be seen. Received: net, a function"):
+        scaling.exact_network(FunctionClassifier(tf.identity, name="net"))
     smooth = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "gelu", name="last")])
     with pytest.raises(ValueError, match=r"of net cannot be had.*`last` \(Dense with activation gelu\)"):
-        scaling.exact_network(Classifier(smooth, "keras", name="net"))
+        scaling.exact_network(KerasClassifier(smooth, name="net"))
 
 
 def test_the_command_line(evaluate, images_npz, tmp_path):

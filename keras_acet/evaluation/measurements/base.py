@@ -99,7 +99,7 @@ class Measurement(abc.ABC):
         if "images" in self.needs and len(subject.data.image_shape) != 3:
             return f"the data are not images but of shape {subject.data.image_shape}"
         if "gradients" in self.needs and not subject.is_differentiable:
-            return f"{_KINDS.get(subject.classifier.kind, 'this Keras model')} gives no gradients"
+            return f"{subject.name}, {subject.classifier.description}, gives no gradients"
         if "layers" in self.needs:
             try:
                 subject.pieces()
@@ -144,9 +144,6 @@ class Measurement(abc.ABC):
         """Returns name and settings, as in `results.json`."""
         described = keys.describe(self)
         return {"name": self.name, **{name: value for name, value in described.items() if name != "class"}}
-
-
-_KINDS = {"savedmodel": "a SavedModel", "onnx": "an ONNX file"}
 
 
 def attack_cost(trials: Sequence["Trial"], num_images: int) -> float:

@@ -88,6 +88,4 @@ def calibrate(
 
 def is_kept_from_training(subject: Subject) -> bool | None:
     """Whether training was kept from seeing the images; of a model that was trained elsewhere nobody knows: None."""
-    classifier = subject.classifier
-    is_foreign = classifier.kind != "run" and classifier.path is not None
-    return None if is_foreign else len(subject.data.calibration_labels) > 0
+    return None if subject.classifier.is_foreign else len(subject.data.calibration_labels) > 0

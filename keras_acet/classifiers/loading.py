@@ -1,0 +1,86 @@
+"""Anything that classifies to a `Classifier`."""
+
+import os
+import pathlib
+from typing import Any
+
+import keras
+
+from keras_acet.classifiers.base import Classifier
+from keras_acet.classifiers.function import FunctionClassifier
+from keras_acet.classifiers.keras_model import KerasClassifier
+from keras_acet.classifiers.onnx_file import ONNXClassifier
+from keras_acet.classifiers.run import RunClassifier
+from keras_acet.classifiers.savedmodel import SavedModelClassifier
+
+# Each is asked in turn whether a path is its own.
+KINDS: list[type[Classifier]] = [RunClassifier, SavedModelClassifier, KerasClassifier, ONNXClassifier]
+
+
+def load(path: str | os.PathLike[str]) -> Classifier:
+    """Loads a classifier.
+
+    * A directory with `flags.flags` is a finished run of `train.py`; its network is `model.keras`.
+    * A `.keras` file is a Keras model, loaded with `safe_mode=True`; of an `ACETModel` the inner network is taken.
+      Classes of your own must be registered with Keras beforehand.
+    * A directory with `saved_model.pb` is a SavedModel: its signature "serving_default", or the only one, with one
+      float input, and the output "logits", or the only one.
+    * An `.onnx` file runs in ONNX Runtime on the CPU, with one float32 input, and the output "logits", or the only one.
+      A fixed batch size is kept to.
+
+    Args:
+        path: One of these.
+
+    Returns:
+        `Classifier`. Its `sha256` is that of the one file, as `sha256sum` prints it. Where there are several (a
+        SavedModel; an ONNX file with its weights in `NAME.onnx.data` or `NAME.onnx_data`) it is that of the lines
+        `DIGITS  NAME`, sorted by name.
+
+    Raises:
+        ImportError: If ONNX Runtime is needed and missing.
+        ValueError: If there is no such thing, it is damaged, or it is not from one batch of images to one of logits.
+    """
+    path = pathlib.Path(path).expanduser()
+    for kind in KINDS:
+        if kind.claims(path):
+            return kind.load(path)
+    if not path.exists():
+        found = "which does not exist"
+    elif path.is_dir():
+        found = "a directory without flags.flags (of a run) or saved_model.pb"
+    else:
+        found = "which ends otherwise; save a Keras model with model.save('NAME.keras')"
+    raise ValueError(
+        "A classifier must be a run directory, a .keras file, a SavedModel directory or an .onnx file. Received: "
+        f"{path}, {found}."
+    )
+
+
+def as_classifier(model: Any) -> Classifier:
+    """Returns a classifier of whatever classifies: the one way to make one of a live model.
+
+    Args:
+        model: `Classifier`, which is returned as it is; `keras.Model` from images to logits, an `ACETModel` too; a
+            function from images to logits that TensorFlow can trace; or a path, see `load`.
+
+    Raises:
+        TypeError: If it is something else.
+        ValueError: If a model has more than one input or output, or see `load`.
+
+    Example:
+
+    >>> as_classifier(lambda images: 2 * images).description
+    'a function'
+    """
+    if isinstance(model, Classifier):
+        return model
+    if isinstance(model, keras.Model):
+        return KerasClassifier(model)
+    if isinstance(model, str | os.PathLike):
+        return load(model)
+    if callable(model):
+        return FunctionClassifier(model, name=getattr(model, "name", None))
+    raise TypeError(
+        "A classifier must be a keras.Model, a function from images to logits, a path, or a `Classifier`. Received: "
+        f"{type(model).__name__}."
+    )

@@ -1,0 +1,45 @@
+"""A finished run as a classifier."""
+
+import pathlib
+from typing import Self
+
+from keras_acet.classifiers.base import sha256_of
+from keras_acet.classifiers.keras_model import KerasClassifier, read_keras
+from keras_acet.training.runs import RunDirectory
+
+
+class RunClassifier(KerasClassifier):
+    """The network of a finished run, with the flags and the history of its training.
+
+    `load` makes one of a run directory; its images to calibrate on were kept from training.
+    """
+
+    description = "a run"
+    kind = "run"
+
+    @property
+    def is_foreign(self) -> bool:
+        return False
+
+    @classmethod
+    def claims(cls, path: pathlib.Path) -> bool:
+        return (path / "flags.flags").exists()
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> Self:
+        run = RunDirectory(path)
+        flags = run.flags()
+        model = path / "model.keras"
+        if not run.is_finished:
+            raise ValueError(
+                f"{path} must hold a finished run. Received: one without results.json. To finish it run "
+                f"`python train.py --flagfile={path / 'flags.flags'} --run_dir={path}`."
+            )
+        if not model.is_file():
+            raise ValueError(
+                f"{path} must hold the trained network. Received: a run without model.keras. Train it again."
+            )
+        classifier = cls(read_keras(model), path=path, sha256=sha256_of(path, [model]))
+        classifier.flags = flags
+        classifier.history = run.history()
+        return classifier

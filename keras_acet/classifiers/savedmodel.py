@@ -1,0 +1,60 @@
+"""A SavedModel as a classifier."""
+
+import pathlib
+from typing import Self
+
+import numpy as np
+import tensorflow as tf
+
+from keras_acet.classifiers.base import Classifier, Shape, logits_in_batches, one_line, only, sha256_of
+
+
+class SavedModelClassifier(Classifier):
+    """A signature of a SavedModel: "serving_default", or the only one, with one float input.
+
+    Args:
+        path: The directory with `saved_model.pb`.
+        name, sha256: See `Classifier`.
+
+    Raises:
+        ValueError: If it is damaged, or not from one batch of images to one of logits.
+    """
+
+    description = "a SavedModel"
+    kind = "savedmodel"
+
+    def __init__(self, path: pathlib.Path, *, name: str | None = None, sha256: str | None = None) -> None:
+        try:
+            self._model = tf.saved_model.load(str(path))  # kept: a signature does not keep its variables alive
+        except Exception as error:  # a damaged file can fail in any way
+            raise ValueError(f"{path} must be a SavedModel. Received: {one_line(error)}") from error
+        signatures = dict(self._model.signatures)
+        which = "serving_default" if "serving_default" in signatures else only(path, "signature", signatures)
+        self._signature = signatures[which]
+        inputs = self._signature.structured_input_signature[1]
+        self._name = only(path, "input", inputs)
+        self._input = inputs[self._name]
+        if not self._input.dtype.is_floating or self._input.shape.rank is None:
+            raise ValueError(f"{path} must take float images of a known rank. Received: input {self._input}.")
+        outputs = self._signature.structured_outputs
+        self._output = "logits" if "logits" in outputs else only(path, "output", outputs)
+        self._batch_size, *image_shape = self._input.shape.as_list()
+        shape: Shape = tuple(image_shape)
+        logits = outputs[self._output].shape
+        num_classes = logits[-1] if logits.rank == 2 else None
+        super().__init__(image_shape=shape, num_classes=num_classes, path=path, name=name, sha256=sha256)
+
+    @classmethod
+    def claims(cls, path: pathlib.Path) -> bool:
+        return (path / "saved_model.pb").exists()
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> Self:
+        return cls(path, sha256=sha256_of(path, [file for file in path.rglob("*") if file.is_file()]))
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        return logits_in_batches(self._run, images, self._batch_size)
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        arguments = {self._name: tf.constant(images, self._input.dtype)}
+        return self._signature(**arguments)[self._output].numpy()
