@@ -1,7 +1,7 @@
 """Tests of what stands around an exported model: warm-up requests, the server's configuration, clients.
 
 The servers here are small ones that speak TensorFlow Serving's protocols, with its own protos, before a SavedModel as
-`export.savedmodel` writes it; `tests/test_export_triton.py` asks a real server.
+`export.artifacts.savedmodel` writes it; `test_triton.py` asks a real server.
 """
 
 import base64
