@@ -8,11 +8,13 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_acet import classifiers, evaluation
 from keras_acet.classifiers import Classifier, KerasClassifier
 from keras_acet.datasets import Data
+from keras_acet.scores import MaxSoftmax
 
 from . import artifacts, metadata, model_card, verification
 from .artifacts import Artifact, Source, Subject
@@ -55,7 +57,7 @@ def export_model(
             objects, of your own say.
         version: int >= 1, or None for the next one.
         threshold: What decides by default: "95", "99" (share of in-distribution images accepted), "conformal", or a
-            float.
+            float in [0, 1).
         resize: Whether encoded images of another size are resized instead of refused.
         protocol: `evaluation.Protocol` for the measurements.
         suite: Function `(epsilon, *, seed)` that returns the attacks on noise, as `evaluation.full_suite`.
@@ -105,7 +107,7 @@ def _keras_classifier(model: keras.Model | Classifier) -> KerasClassifier:
     classifier = classifiers.as_classifier(model)
     if not isinstance(classifier, KerasClassifier):
         raise ValueError(
-            f"An export needs a Keras model: a run directory or a .keras file. Received: {classifier.name}, "
+            f"An export needs a Keras model, a run directory or a .keras file. Received: {classifier.name}, "
             f"{classifier.description}."
         )
     return classifier
@@ -114,6 +116,12 @@ def _keras_classifier(model: keras.Model | Classifier) -> KerasClassifier:
 def _check_arguments(name, threshold):
     if isinstance(threshold, str) and threshold not in THRESHOLDS:
         raise ValueError(f"`threshold` must be '95', '99', 'conformal' or a number. Received: threshold={threshold!r}.")
+    if not isinstance(threshold, str):
+        if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.floating | np.integer):
+            raise TypeError(
+                f"`threshold` must be '95', '99', 'conformal' or a number. Received: threshold={threshold!r}."
+            )
+        MaxSoftmax().check_threshold(float(threshold))
     if not name or name.startswith(".") or any(letter in "/\\:" or not letter.isprintable() for letter in name):
         raise ValueError(
             f"`name` must be usable as the name of a folder: not hidden, without / \\ and :. Received: name={name!r}."

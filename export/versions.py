@@ -20,6 +20,8 @@ def next_version(directory: str | os.PathLike[str]) -> int:
 def check_version(directory: str | os.PathLike[str], version: int | None) -> None:
     """Raises `ValueError` if `directory` cannot take the version, or any if `version` is None."""
     directory = pathlib.Path(directory)
+    if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 1):
+        raise ValueError(f"`version` must be a whole number from 1 on, or None. Received: version={version!r}.")
     existing = next(parent for parent in [directory, *directory.absolute().parents] if parent.exists())
     if not existing.is_dir():
         raise ValueError(f"{directory} cannot hold versions: {existing} is a file. Name another place.")

@@ -466,6 +466,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path, network_file, digits, monkeyp
         ({"formats": []}, "Received: none."),
         ({"formats": ["onnx", "onnx"]}, "`formats` must each have a name of their own. Received: onnx, onnx."),
         ({"threshold": "90"}, "`threshold` must be '95', '99', 'conformal' or a number. Received: threshold='90'."),
+        ({"threshold": 1.0}, r"`threshold` must be in \[0, 1\), the range of the score max_softmax. Received: thr"),
+        ({"threshold": float("nan")}, "Received: threshold=nan."),
+        ({"version": 0}, "`version` must be a whole number from 1 on, or None. Received: version=0."),
         ({"name": "a/b"}, "`name` must be usable as the name of a folder: .* Received: name='a/b'."),
         ({"name": ".hidden"}, "Received: name='.hidden'."),
     ],
@@ -478,7 +481,10 @@ def test_bad_arguments(tmp_path, network_file, digits, options, message):
 
 def test_an_onnx_file_cannot_be_exported_again(version, tmp_path, digits):
     classifier = classifiers.load(version / "model.onnx")
-    with pytest.raises(ValueError, match="An export needs a Keras model: a run directory or a .keras file."):
+    with pytest.raises(
+        ValueError,
+        match="An export needs a Keras model, a run directory or a .keras file. Received: model, an ONNX file",
+    ):
         stage.export_model(classifier, digits, tmp_path / "x", name="digits")
 
 
