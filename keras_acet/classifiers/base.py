@@ -2,7 +2,6 @@
 
 import abc
 import copy
-import hashlib
 import pathlib
 import textwrap
 from collections.abc import Callable, Iterable
@@ -131,18 +130,6 @@ def only(path: pathlib.Path, what: str, names: Iterable[str]) -> str:
     if len(names) != 1:
         raise ValueError(f"{path} must have one {what}. Received: {names or 'none'}.")
     return names[0]
-
-
-def sha256_of(root: pathlib.Path, files: Iterable[pathlib.Path]) -> str:
-    """Returns the SHA-256 of one file; of several that of the lines `DIGITS  NAME`, sorted by name, as `load` says."""
-    digits = {}
-    for file in files:
-        with file.open("rb") as stream:
-            digits[file.relative_to(root).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
-    if len(digits) == 1:
-        return next(iter(digits.values()))
-    lines = "".join(f"{digits[name]}  {name}\n" for name in sorted(digits))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def one_line(error: Exception) -> str:

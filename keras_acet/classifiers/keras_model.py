@@ -5,8 +5,9 @@ from typing import Self
 
 import keras
 
-from keras_acet.classifiers.base import one_line, sha256_of
+from keras_acet.classifiers.base import one_line
 from keras_acet.classifiers.function import TracedClassifier
+from keras_acet.files import sha256_of_files
 from keras_acet.training.model import ACETModel
 
 
@@ -56,7 +57,7 @@ class KerasClassifier(TracedClassifier):
 
     @classmethod
     def load(cls, path: pathlib.Path) -> Self:
-        return cls(read_keras(path), path=path, sha256=sha256_of(path.parent, [path]))
+        return cls(read_keras(path), path=path, sha256=sha256_of_files(path.parent, [path]))
 
 
 def read_keras(path: pathlib.Path) -> keras.Model:

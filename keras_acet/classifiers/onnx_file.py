@@ -6,7 +6,8 @@ from typing import Self
 import numpy as np
 
 from keras_acet._onnx_runtime import onnx_session
-from keras_acet.classifiers.base import Classifier, logits_in_batches, one_line, only, sha256_of
+from keras_acet.classifiers.base import Classifier, logits_in_batches, one_line, only
+from keras_acet.files import sha256_of_files
 
 
 class ONNXClassifier(Classifier):
@@ -53,7 +54,7 @@ class ONNXClassifier(Classifier):
     @classmethod
     def load(cls, path: pathlib.Path) -> Self:
         beside = [path.with_name(path.name + ending) for ending in (".data", "_data")]
-        return cls(path, sha256=sha256_of(path.parent, [path, *filter(pathlib.Path.is_file, beside)]))
+        return cls(path, sha256=sha256_of_files(path.parent, [path, *filter(pathlib.Path.is_file, beside)]))
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         return logits_in_batches(self._run, images, self._batch_size)

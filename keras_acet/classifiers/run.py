@@ -3,8 +3,8 @@
 import pathlib
 from typing import Self
 
-from keras_acet.classifiers.base import sha256_of
 from keras_acet.classifiers.keras_model import KerasClassifier, read_keras
+from keras_acet.files import sha256_of_files
 from keras_acet.training.runs import RunDirectory
 
 
@@ -39,7 +39,7 @@ class RunClassifier(KerasClassifier):
             raise ValueError(
                 f"{path} must hold the trained network. Received: a run without model.keras. Train it again."
             )
-        classifier = cls(read_keras(model), path=path, sha256=sha256_of(path, [model]))
+        classifier = cls(read_keras(model), path=path, sha256=sha256_of_files(path, [model]))
         classifier.flags = flags
         classifier.history = run.history()
         return classifier

@@ -6,7 +6,8 @@ from typing import Self
 import numpy as np
 import tensorflow as tf
 
-from keras_acet.classifiers.base import Classifier, Shape, logits_in_batches, one_line, only, sha256_of
+from keras_acet.classifiers.base import Classifier, Shape, logits_in_batches, one_line, only
+from keras_acet.files import sha256_of_files
 
 
 class SavedModelClassifier(Classifier):
@@ -50,7 +51,7 @@ class SavedModelClassifier(Classifier):
 
     @classmethod
     def load(cls, path: pathlib.Path) -> Self:
-        return cls(path, sha256=sha256_of(path, [file for file in path.rglob("*") if file.is_file()]))
+        return cls(path, sha256=sha256_of_files(path, [file for file in path.rglob("*") if file.is_file()]))
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         return logits_in_batches(self._run, images, self._batch_size)

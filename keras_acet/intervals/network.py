@@ -34,7 +34,7 @@ class PiecewiseAffine:
     AveragePooling3D, UpSampling2D and 3D, Subtract, Maximum, ReLU6, constants such as 1 in `x + 1`.
 
     Weights are read at each call, and gradients flow to them. That they are finite is checked here and whenever a
-    function of `theory` is called; in a `tf.function` only while it is traced.
+    function of `intervals` or `theory` is called; in a `tf.function` only while it is traced.
 
     Args:
         network: Built Sequential or functional `keras.Model` with one input and one output, a vector. Channels last.
