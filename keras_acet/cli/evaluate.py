@@ -49,6 +49,19 @@ def _define(values: absl_flags.FlagValues) -> None:
         "A first look: 2000 images of each set, 64 under attack, fewer trials; flags given win over it.",
         flag_values=values,
     )
+    absl_flags.DEFINE_list(
+        "measure",
+        [],
+        "Measure nothing but these, such as test_set,worst_case_noise; --measure=? lists all (default: those that apply).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_list("skip", [], "Leave these measurements out.", flag_values=values)
+    _define_radii(values)
+    _define_numbers(values)
+    commands.define_old_name("adversarial_samples", "num_adversarial", values)
+
+
+def _define_radii(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_float(
         "epsilon",
         None,
@@ -67,13 +80,12 @@ def _define(values: absl_flags.FlagValues) -> None:
         "Radius of the attacks on out-distribution sets (default: 0.3 on gray images, 0.01 on others).",
         flag_values=values,
     )
-    absl_flags.DEFINE_list(
-        "measure",
-        [],
-        "Measure nothing but these, such as test_set,worst_case_noise (default: all; the report names them).",
-        flag_values=values,
-    )
-    absl_flags.DEFINE_list("skip", [], "Leave these measurements out.", flag_values=values)
+    commands.between("epsilon", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
+    commands.between("larger_epsilon", 0, 1, values, low_allowed=True, high_allowed=True, hint=commands.PIXELS)
+    commands.between("ood_epsilon", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
+
+
+def _define_numbers(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_integer(
         "num_images", None, "Images scored of each set, 0 for all (default: all).", lower_bound=0, flag_values=values
     )
@@ -115,10 +127,6 @@ def _define(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_integer(
         "seed", 0, "Seed of noise, attacks and choices.", lower_bound=0, upper_bound=2**31 - 1, flag_values=values
     )
-    commands.between("epsilon", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
-    commands.between("larger_epsilon", 0, 1, values, low_allowed=True, high_allowed=True, hint=commands.PIXELS)
-    commands.between("ood_epsilon", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
-    commands.define_old_name("adversarial_samples", "num_adversarial", values)
 
 
 def _paths(flags: absl_flags.FlagValues) -> list[str]:

@@ -14,9 +14,9 @@ from keras_acet.evaluation.attacks import full_suite
 from keras_acet.evaluation.attacks import published_attack
 from keras_acet.evaluation.attacks import short_suite
 from keras_acet.evaluation.attacks import worst_case_attacks
-from keras_acet.evaluation.evaluate import evaluate
-from keras_acet.evaluation.evaluate import evaluate_all
-from keras_acet.evaluation.evaluate import names_apart
+from keras_acet.evaluation.loop import evaluate
+from keras_acet.evaluation.loop import evaluate_all
+from keras_acet.evaluation.loop import names_apart
 from keras_acet.evaluation.evaluation import Evaluation
 from keras_acet.evaluation.evaluation import results
 from keras_acet.evaluation.finding import Finding

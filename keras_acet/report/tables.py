@@ -261,6 +261,16 @@ def facts(caption: str, pairs: dict[str, Any]) -> Table:
     return Table(caption, "Name", [Group("", ["Value"])], rows)
 
 
+def measurements(results: Results) -> Table:
+    """What was measured, with the settings that are numbers or words."""
+    rows = []
+    for described in results.measurements:
+        settings = {name: value for name, value in described.items() if not isinstance(value, (dict, list))}
+        texts = [f"{name} {_plain(value)}" for name, value in settings.items() if name != "name"]
+        rows.append((described["name"], [[Cell(", ".join(texts), words=True)]]))
+    return Table("Measurements", "Name", [Group("", ["Settings"])], rows)
+
+
 def models(runs: Sequence[RunResult]) -> Table:
     """Where each run came from."""
     names = {

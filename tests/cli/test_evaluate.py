@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_acet import evaluation
+from keras_acet import evaluation, report
 
 TINY = ["--network=mlp", "--batch_size=16", "--num_steps=2", "--num_noise=8", "--schedule=cosine", "--epochs=1"]
 SMALL = ["--num_noise=8", "--num_trials=5", "--num_bootstrap=20"]
@@ -123,6 +123,16 @@ def test_a_keras_model_of_ones_own(runs, evaluate, images_npz, tmp_path):
     assert run["calibration"]["thresholds"][2]["guarantee"].startswith("None: the network may have been trained on")
 
 
+def test_measurements_are_chosen_by_name(runs, evaluate, tmp_path):
+    arguments = [f"--run_dir={runs / 'plain'}", "--ood=photos", "--num_bootstrap=20"]
+    done = evaluate([*arguments, "--measure=noise,test_set,out_distribution", "--skip=noise"], tmp_path)
+    assert done.code == 0, done.stderr
+    results = report.read_results(runs / "plain" / "evaluation" / "results.json")
+    assert [row.kind for row in results.runs[0].rows] == ["test", "ood"]
+    assert [one["name"] for one in results.measurements] == ["test_set", "out_distribution"]
+    assert (results.settings.quick, results.settings.epsilon) == (False, None)
+
+
 def model(path, *, classes=3, size=12, activation=None, scale=1.0):
     network = keras.Sequential(
         [keras.Input((size, size, 1)), keras.layers.Flatten(), keras.layers.Dense(classes, activation=activation)]
@@ -146,6 +156,11 @@ BAD = [
     ("shape", ["--model=large.keras", "DATA"], "large takes images of shape (20, 20, 1). Received: "),
     ("not finite", ["--model=nan.keras", "DATA"], "The logits of nan must be finite"),
     ("unknown set", ["--run_dir=plain", "--ood=fashon_mnist"], "Did you mean 'fashion_mnist'?"),
+    (
+        "unknown measurement",
+        ["--run_dir=plain", "--skip=nose"],
+        "A measurement must be one of ['adversarial_samples', ",
+    ),
     ("other shape", ["--run_dir=plain", "--ood=mnist"], "--resize"),
     ("no folder", ["--run_dir=plain", "--ood=folder:nowhere"], "folder:PATH must name a folder"),
     ("epsilon", ["--run_dir=plain", "--epsilon=8"], "must be in (0, 1], in pixel units; for 8-bit levels divide by"),

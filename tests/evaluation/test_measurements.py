@@ -137,9 +137,35 @@ def test_other_images_of_a_set_are_another_key_and_digested_once():
     key = keys_of(measurements.OutDistribution())
     assert key == keys_of(measurements.OutDistribution(), data_of(IMAGES, LABELS, {"more": IMAGES[:3].copy()}))
     assert key != keys_of(measurements.OutDistribution(), data_of(IMAGES, LABELS, {"more": IMAGES[1:4]}))
+    assert key != keys_of(measurements.OutDistribution(), data_of(IMAGES[:5], LABELS[:5], {"more": IMAGES[:3]}))
     data = data_of(IMAGES, LABELS, {"more": IMAGES[:3], "none": "not here"})
     assert data.ood_digest("more") is data.ood_digest("more")
     assert data.ood_digest("none") == "not here"
+
+
+def test_another_network_is_another_key_and_others_count_where_they_are_transferred_from():
+    data = data_of(IMAGES, LABELS)
+    protocol = quick().for_data(data)
+    subjects = [Subject(Classifier(None, "keras", sha256=digits, name=digits), data, protocol) for digits in "abc"]
+    noise, worst = measurements.resolved([measurements.Noise(), measurements.WorstCaseNoise()], protocol, data)
+    assert subjects[0].key(noise) != subjects[1].key(noise)
+    keys = []
+    for others in ([], subjects[1:2], subjects[2:], subjects[1:]):
+        subjects[0].others = others
+        keys.append((subjects[0].key(noise), subjects[0].key(worst)))
+    assert all(key == keys[0][0] for key, _ in keys)
+    assert len({json.dumps(key) for _, key in keys}) == 4
+
+
+def test_what_a_network_without_digest_gave_is_not_kept(tmp_path):
+    data, store = data_of(IMAGES, LABELS), Store(tmp_path)
+    chosen = [measurements.Noise(), measurements.WorstCaseNoise()]
+    evaluation.evaluate(linear_network(), data, quick(), measurements=chosen, store=store)
+    assert not list(tmp_path.iterdir())
+    known, others = keras_classifier(linear_network()), [hidden_rise()]  # the other has no digest either
+    evaluation.evaluate(known, data, quick(), measurements=chosen, transfer_from=others, store=store)
+    kept = sorted(path.name.rpartition("-")[0] for path in tmp_path.iterdir())
+    assert kept == ["noise", "test-set", "worst-case-noise"]  # without "transferred-noise"
 
 
 def test_what_cannot_be_told_apart_is_no_setting():

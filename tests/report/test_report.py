@@ -18,7 +18,7 @@ from keras_acet.report.figures.maps import draw_borders
 from keras_acet.report.formatting import MISSING, number, percent, rate
 from keras_acet.report.pages import render
 from keras_acet.report.sentences import headline
-from keras_acet.typed_json import from_json, to_json
+from keras_acet.typed_json import from_json, schema, to_json
 
 HOSTILE = '<script>alert("run")</script> a|b *c* $x_{$ [d](e)'
 SPACE = "\N{NO-BREAK SPACE}"
@@ -166,7 +166,7 @@ def example():
         "settings": dict.fromkeys(field.name for field in dataclasses.fields(Settings))
         | {"quick": True, "num_images": 0, "epsilon": 0.3, "num_noise": 64, "seed": 0, "num_bootstrap": 100}
         | {"score": "MaxSoftmax()"},
-        "measurements": [{"name": "noise"}],
+        "measurements": [{"name": "noise"}, {"name": "worst", "epsilon": 0.3, "set": "a|b", "trials": [1]}],
         "runs": [],
     }
     results = dataclasses.replace(from_json(Results, results), runs=runs)
@@ -300,6 +300,21 @@ def test_tables_of_attacks_scaling_and_calibration(page):
     scaled = ["mnist-acet", "10,000", "3.04e15", f"100{SPACE}% of alpha up to 1e18", f"3.4{SPACE}% [2.40, 4.40]"]
     assert scaled in page.rows
     assert ["mnist-acet", "after", "1.3", ".0031", ".0119", "0.0212", "0.0091", "0.00083"] in page.rows
+
+
+def test_measurements_are_listed_with_their_settings(page):
+    assert ["noise", ""] in page.rows and ["worst", "epsilon 0.3, set a|b"] in page.rows
+
+
+def test_the_schema_in_the_documentation_is_that_of_the_classes():
+    assert schema(Results) in report.__doc__
+    for name in (
+        "solved: whole number",
+        "num_images: whole number",
+        "num_adversarial: whole number or null",
+        "alpha: ",
+    ):
+        assert name in report.__doc__
 
 
 def test_calibration_on_training_images_is_admitted():
