@@ -5,14 +5,19 @@ Everything is float64 NumPy. Fit on held-out images that neither training nor th
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import brentq
 
 from keras_acet import metrics
+from keras_acet.scores import MaxSoftmax, Score
 
 
-def fit_temperature(logits, labels, *, bounds=(1e-3, 1e3)):
+def fit_temperature(
+    logits: npt.ArrayLike, labels: npt.ArrayLike, *, bounds: tuple[float, float] = (1e-3, 1e3)
+) -> float:
     """Finds the temperature `T` that minimises the NLL of `softmax(logits / T)`.
 
     The NLL is convex in `b = 1/T`, with the slope `mean_i(sum_k p_ik z_ik - z_i,label)`, `p = softmax(b z)`, which
@@ -67,7 +72,9 @@ def fit_temperature(logits, labels, *, bounds=(1e-3, 1e3)):
     return math.exp(brentq(slope, math.log(lower), math.log(upper), xtol=1e-13, rtol=1e-13))
 
 
-def reliability(logits, labels, *, num_bins=15, bins="equal_width"):
+def reliability(
+    logits: npt.ArrayLike, labels: npt.ArrayLike, *, num_bins: int = 15, bins: str = "equal_width"
+) -> list[list[Any]]:
     """Compares confidence with accuracy bin by bin.
 
     Args:
@@ -92,7 +99,7 @@ def reliability(logits, labels, *, num_bins=15, bins="equal_width"):
     ]
 
 
-def risk_coverage(confidence, correct, *, num_points=100):
+def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, num_points: int = 100) -> dict[str, Any]:
     """Computes the error among accepted images against the share accepted, as the threshold falls.
 
     Equal confidences enter together. With the distinct confidences `t_1 > t_2 > ...`, `coverage_j` is the share of
@@ -133,7 +140,7 @@ def risk_coverage(confidence, correct, *, num_points=100):
     return {"coverage": coverage[shown].tolist(), "risk": risk[shown].tolist(), "aurc": aurc}
 
 
-def accepting_threshold(confidence, share):
+def accepting_threshold(confidence: npt.ArrayLike, share: float) -> float:
     """Returns the largest threshold that at least `share` of the images reach: `mean(confidence >= t) >= share`.
 
     It is the `ceil(share n)`-th largest confidence.
@@ -159,18 +166,19 @@ def accepting_threshold(confidence, share):
     return float(confidence[len(confidence) - math.ceil(_exactly(share) * len(confidence))])
 
 
-def conformal_threshold(confidence, alpha):
+def conformal_threshold(confidence: npt.ArrayLike, alpha: float, *, lowest: float = 0.0) -> float:
     """Returns the split-conformal threshold: a further image of the same kind is accepted with `P >= 1 - alpha`.
 
-    It is the `k`-th smallest of the `n` confidences, `k = floor(alpha (n + 1))`, and 0 (accept all) if `k` is 0, that
-    is for fewer than `1 / alpha - 1` images. Accept an image if its confidence is `>=` the threshold. If it and the
-    `n` images are exchangeable (independent draws from one distribution, say), its rank among all `n + 1` is uniform,
+    It is the `k`-th smallest of the `n` confidences, `k = floor(alpha (n + 1))`, and `lowest` (accept all) if `k` is 0,
+    that is for fewer than `1 / alpha - 1` images. Accept an image if its confidence is `>=` the threshold. If it and
+    the `n` images are exchangeable (independent draws from one distribution, say), its rank among all `n + 1` is uniform,
     so `P(confidence < threshold) <= k / (n + 1) <= alpha`; ties can only lower that. The probability is over the
     draw of the `n` images as well. It holds for any network, right or wrong, and says nothing about OOD images.
 
     Args:
         confidence: Float array of shape `(n,)`, of images that had no part in training or in fitting a temperature.
         alpha: float in (0, 1), the accepted probability of rejection.
+        lowest: What every image reaches: 0 for confidences, `Score.accepts_all` for another score.
 
     Returns:
         float.
@@ -190,7 +198,7 @@ def conformal_threshold(confidence, alpha):
     if not 0 < alpha < 1:
         raise ValueError(f"`alpha` must be in (0, 1). Received: alpha={alpha}. To accept 95 % use 0.05.")
     k = math.floor(_exactly(alpha) * (len(confidence) + 1))
-    return float(confidence[k - 1]) if k else 0.0
+    return float(confidence[k - 1]) if k else lowest
 
 
 def _exactly(number):
@@ -198,13 +206,22 @@ def _exactly(number):
     return Fraction(repr(float(number)))
 
 
-def thresholds(held_out_confidence, test_confidence, *, worst_noise_confidence=None):
+def thresholds(
+    held_out_confidence: npt.ArrayLike,
+    test_confidence: npt.ArrayLike,
+    *,
+    worst_noise_confidence: npt.ArrayLike | None = None,
+    lowest: float = 0.0,
+) -> list[dict[str, Any]]:
     """Computes three decision thresholds and what they accept. An image is accepted if its confidence is `>=`.
+
+    Any other score may stand for the confidence.
 
     Args:
         held_out_confidence: Float array of shape `(n,)`: in-distribution images that the thresholds are taken from.
         test_confidence: Float array of shape `(m,)`: other in-distribution images.
         worst_noise_confidence: None or a float array of shape `(l,)`: attacked noise images.
+        lowest: As for `conformal_threshold`.
 
     Returns:
         List of three dicts of "name", "threshold", "num_images" (`n`), "accepted_test" and "accepted_worst_noise"
@@ -215,15 +232,15 @@ def thresholds(held_out_confidence, test_confidence, *, worst_noise_confidence=N
     >>> [x["threshold"] for x in thresholds([0.5, 0.75], [0.5, 0.5, 0.5, 0.9])]
     [0.5, 0.5, 0.0]
     """
-    n = len(held_out_confidence)
+    n = np.size(held_out_confidence)
     names = ("95 % of in-distribution images accepted", "99 % of in-distribution images accepted", "split conformal")
     values = (
         accepting_threshold(held_out_confidence, 0.95),
         accepting_threshold(held_out_confidence, 0.99),
-        conformal_threshold(held_out_confidence, 0.05),
+        conformal_threshold(held_out_confidence, 0.05, lowest=lowest),
     )
     observed = "None beyond these images: {} % of the {:,} held-out images reach the threshold."
-    if values[2] > 0:
+    if values[2] > lowest:
         conformal = (
             "A new image from the distribution of the held-out images (exchangeable with them) is accepted with a "
             f"probability of at least 95 %, over the draw of the image and of the {n:,} held-out images. Nothing is "
@@ -249,13 +266,22 @@ def _share_accepted(confidence, threshold):
     return None if confidence is None else float((np.asarray(confidence) >= threshold).mean())
 
 
-def calibrate(held_out_logits, held_out_labels, test_logits, test_labels, *, worst_noise_logits=None, seed=0):
+def calibrate(
+    held_out_logits: npt.ArrayLike,
+    held_out_labels: npt.ArrayLike,
+    test_logits: npt.ArrayLike,
+    test_labels: npt.ArrayLike,
+    *,
+    worst_noise_logits: npt.ArrayLike | None = None,
+    seed: int = 0,
+    score: Score | None = None,
+) -> dict[str, Any]:
     """Fits a temperature and thresholds on held-out images and measures on test images what they do.
 
     The held-out images are halved at random. One half gives the temperature, the other the thresholds: were it one
     half for both, its images would not be exchangeable with new ones, and the conformal guarantee would not hold.
-    **Thresholds apply to the confidence after the temperature**, `max softmax(logits / temperature)`. Dividing by a
-    temperature may change the order of two images' confidences, never the predicted class.
+    **Thresholds apply to the score after the temperature**: by default `max softmax(logits / temperature)`. Dividing by
+    a temperature may change the order of two images' confidences, never the predicted class.
 
     If the temperature's optimum is a bound of `fit_temperature`, as when all predictions are right, the data set no
     temperature, and 1 is kept: at the lower bound all confidences are 1, and no threshold separates anything.
@@ -266,6 +292,8 @@ def calibrate(held_out_logits, held_out_labels, test_logits, test_labels, *, wor
         test_logits, test_labels: The same of the test set.
         worst_noise_logits: None or float array `(l, num_classes)`: the logits at attacked noise images.
         seed: int >= 0, of the halves.
+        score: `scores.Score` of logits that thresholds apply to and that "risk_coverage" accepts by; None for
+            `scores.MaxSoftmax()`, the confidence. It is taken `with_temperature`.
 
     Returns:
         dict of "num_images" (`n`), "temperature"; "before" and "after", each a dict of "ece" (15 bins of equal width),
@@ -300,10 +328,10 @@ def calibrate(held_out_logits, held_out_labels, test_logits, test_labels, *, wor
         temperature = 1.0
 
     scaled = test_gaps / temperature
-    confidence, correct = metrics.confidence_and_correctness(scaled, test_labels)
-    noise_confidence = None
-    if worst_noise_logits is not None:
-        noise_confidence = metrics.max_confidence(metrics.logit_gaps(worst_noise_logits) / temperature)
+    _, correct = metrics.confidence_and_correctness(scaled, test_labels)
+    fitted = (MaxSoftmax() if score is None else score).with_temperature(temperature)
+    test_scores = fitted.of(np.asarray(test_logits, np.float64))
+    noise_scores = None if worst_noise_logits is None else fitted.of(np.asarray(worst_noise_logits, np.float64))
     return {
         "num_images": n,
         "temperature": temperature,
@@ -313,11 +341,12 @@ def calibrate(held_out_logits, held_out_labels, test_logits, test_labels, *, wor
             "before": reliability(test_gaps, test_labels),
             "after": reliability(scaled, test_labels),
         },
-        "risk_coverage": risk_coverage(confidence, correct),
+        "risk_coverage": risk_coverage(test_scores, correct),
         "thresholds": thresholds(
-            metrics.max_confidence(held_out_gaps[second] / temperature),
-            confidence,
-            worst_noise_confidence=noise_confidence,
+            fitted.of(np.asarray(held_out_logits, np.float64)[second]),
+            test_scores,
+            worst_noise_confidence=noise_scores,
+            lowest=fitted.accepts_all,
         ),
     }
 

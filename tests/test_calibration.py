@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.special
+import tensorflow as tf
 
-from keras_acet import calibration, metrics
+from keras_acet import calibration, metrics, scores
 
 
 def sample(temperature, *, n=4000, num_classes=10, seed=0):
@@ -222,3 +223,27 @@ def test_arguments_are_checked():
         calibration.conformal_threshold([0.5], 5)
     with pytest.raises(ValueError, match=r"At least 2 held-out images are needed.*Received: 1"):
         calibration.calibrate(logits[:1], labels[:1], logits, labels)
+
+
+class MaxLogit(scores.Score):
+    name = "max_logit"
+
+    def __call__(self, logits):
+        return tf.reduce_max(logits, axis=1)
+
+
+def test_thresholds_are_those_of_the_score():
+    held_out, test = sample(3.0, n=400, seed=1), sample(3.0, n=400, seed=2)
+    noise = np.random.default_rng(0).normal(size=(50, 10))
+    usual = calibration.calibrate(*held_out, *test, worst_noise_logits=noise)
+    assert calibration.calibrate(*held_out, *test, worst_noise_logits=noise, score=scores.MaxSoftmax()) == usual
+    found = calibration.calibrate(*held_out, *test, worst_noise_logits=noise, score=MaxLogit())
+    assert {name for name in found if found[name] != usual[name]} == {"thresholds", "risk_coverage"}
+    largest = np.float32(test[0]).max(axis=1)
+    for row in found["thresholds"]:
+        assert row["accepted_test"] == np.mean(largest >= row["threshold"])
+        assert row["accepted_worst_noise"] == np.mean(np.float32(noise).max(axis=1) >= row["threshold"])
+    # Confidences of 200 images give a conformal threshold, 9 do not: every score reaches the lowest number.
+    few = calibration.calibrate(held_out[0][:18], held_out[1][:18], *test, score=MaxLogit())["thresholds"][2]
+    assert few["threshold"] == np.finfo(np.float32).min and few["accepted_test"] == 1.0
+    assert few["guarantee"].startswith("Every image is accepted: 9 held-out images are too few")

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_acet import scores
 from keras_acet.serving import BOX_TOLERANCE, OUTPUTS, ServingModel
 
 K = 3
@@ -131,3 +132,34 @@ def test_bad_arguments(options, message):
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="`num_classes` must be at least 2. Received: num_classes=1."):
         ServingModel(linear, image_shape=(1,), num_classes=1)
+
+
+class MaxLogit(scores.Score):
+    name = "max_logit"
+
+    def __call__(self, logits):
+        return tf.reduce_max(logits, axis=1)
+
+
+def test_another_score_decides_and_is_told():
+    live = model(temperature=2.0, threshold=3.0, score=MaxLogit())
+    assert live.outputs == (*OUTPUTS, "score")
+    # Logits 4, 0, 0 and 2, 2, 3.2: the score is the largest one, whatever the temperature; the confidence is not.
+    outputs = live.predict([[1.0, 0, 0], [0.5, 0.5, 0.8], [0.5, 0, 0], [2.0, 0, 0]])
+    assert list(outputs)[:5] != list(outputs) and set(outputs) == set(live.outputs)
+    np.testing.assert_allclose(outputs["score"][:3], [4.0, 3.2, 2.0], rtol=1e-6)
+    assert outputs["accepted"].tolist() == [True, True, False, False]
+    same = model(temperature=2.0, threshold=3.0).predict([[1.0, 0, 0], [0.5, 0.5, 0.8], [0.5, 0, 0], [2.0, 0, 0]])
+    for name in ("label", "confidence", "probabilities", "logits"):
+        np.testing.assert_array_equal(outputs[name], same[name])
+
+
+def test_no_threshold_accepts_every_usable_image_by_any_score():
+    negative = model(lambda x: 4 * x - 10, score=MaxLogit())
+    assert negative.predict([[0.1, 0, 0], [2.0, 0, 0]])["accepted"].tolist() == [True, False]
+    assert model().threshold == 0.0 and model().outputs == OUTPUTS
+
+
+def test_the_score_is_one():
+    with pytest.raises(TypeError, match="`score` must be a `scores.Score`. Received: score='max_logit'"):
+        model(score="max_logit")

@@ -113,6 +113,11 @@ class Score:
         """
         return self
 
+    @property
+    def accepts_all(self) -> float:
+        """The largest threshold that every image reaches for sure: `lowest`, or the lowest finite float32."""
+        return max(self.lowest, float(np.finfo(np.float32).min))
+
     def check_threshold(self, threshold: float) -> None:
         """Raises ValueError unless a threshold is in `[lowest, highest)`; from `highest` on it refuses every image."""
         if not self.lowest <= threshold < self.highest:  # false for nan

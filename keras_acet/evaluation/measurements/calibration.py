@@ -11,6 +11,7 @@ from keras_acet.evaluation.measurements.base import Measurement
 from keras_acet.evaluation.measurements.worst_case_noise import AttackedNoise
 from keras_acet.evaluation.results import CalibrationResult
 from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.scores import Score
 from keras_acet.typed_json import from_json
 
 _MOST_IMAGES = 5000  # of the training set, where none were kept out
@@ -35,7 +36,9 @@ class Calibration(Measurement):
         worst = None
         if attacked is not None and attacked.reason(subject) is None:
             worst = subject.arrays(attacked)["logits"]
-        result = calibrate(subject, found["logits"], subject.test_arrays()["logits"], worst_noise_logits=worst)
+        result = calibrate(
+            subject, found["logits"], subject.test_arrays()["logits"], worst_noise_logits=worst, score=subject.score
+        )
         return Finding(results={"calibration": result})
 
 
@@ -55,13 +58,14 @@ def calibrate(
     test_logits: np.ndarray,
     *,
     worst_noise_logits: np.ndarray | None = None,
+    score: Score | None = None,
 ) -> CalibrationResult:
     """Fits temperature and thresholds with the labels of the data, and says what they are worth.
 
     Args:
         subject: Whose images they are.
         held_out_logits, test_logits: At the `calibration_images` and the test images, of whatever network.
-        worst_noise_logits: As for `calibration.calibrate`.
+        worst_noise_logits, score: As for `calibration.calibrate`.
 
     Returns:
         `CalibrationResult`; without held-out images no threshold has a guarantee.
@@ -73,6 +77,7 @@ def calibrate(
         subject.test_labels,
         worst_noise_logits=worst_noise_logits,
         seed=subject.seed,
+        score=score,
     )
     is_held_out = is_kept_from_training(subject)
     result = from_json(CalibrationResult, {**numbers, "is_held_out": is_held_out})
