@@ -19,10 +19,12 @@ setup(
     packages=[
         *find_packages(include=["keras_acet", "keras_acet.*"]),
         *("keras_acet." + name for name in find_packages(include=["export", "export.*"])),
+        "keras_acet.recipes",
     ],
-    package_dir={"keras_acet.export": "export"},
+    package_dir={"keras_acet.export": "export", "keras_acet.recipes": "recipes"},
     package_data={
         "keras_acet": ["py.typed"],
+        "keras_acet.recipes": ["*/*.flags"],
         "keras_acet.report": ["templates/*"],
         "keras_acet.export": ["templates/*", "demo/*", "serving/*", "serving/*/*"],
     },

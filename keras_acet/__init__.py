@@ -39,12 +39,15 @@ if typing.TYPE_CHECKING:
     from keras_acet.export import export_model
     from keras_acet.report import write_report
     from keras_acet.training import ACETModel
+    from keras_acet.training import Recipe
+    from keras_acet.training import train
     # isort: on
 
 __all__ = [
     "ACETModel",
     "Adversary",
     "PersistentAdversary",
+    "Recipe",
     "__version__",
     "adversary",
     "attack",
@@ -68,6 +71,7 @@ __all__ = [
     "scores",
     "serving",
     "theory",
+    "train",
     "training",
     "write_report",
 ]
@@ -75,9 +79,11 @@ _PLACES = {  # of the names that are no modules
     "ACETModel": "training",
     "Adversary": "adversary",
     "PersistentAdversary": "adversary",
+    "Recipe": "training",
     "evaluate": "evaluation",
     "export_model": "export",
     "write_report": "report",
+    "train": "training",
 }
 
 

@@ -82,6 +82,7 @@ class Command:
         example: A flag for the message to who gives something else than flags.
         when_stopped: What the user is told after Ctrl-C.
         read_recipe: Function from the value of --recipe to lines of flags, or None where there is no such flag.
+        checks_flags: Whether `run` heeds --only_check_args itself, because it checks more.
     """
 
     doc: str
@@ -90,6 +91,7 @@ class Command:
     example: str
     when_stopped: str
     read_recipe: Callable[[str], list[str]] | None = None
+    checks_flags: bool = False
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Runs the command and returns its exit code.
@@ -103,7 +105,7 @@ class Command:
                 print(self._help(call))
                 return 0
             self._parse(call)
-            if call.flags.only_check_args:
+            if call.flags.only_check_args and not self.checks_flags:
                 return 0
             check_backend()
             self.run(call)

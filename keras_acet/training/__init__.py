@@ -1,8 +1,40 @@
-"""Training: the Keras model whose `train_step` adds the penalty, and the directories of runs."""
+"""Training: the Keras model whose `train_step` adds the penalty, recipes, and the directories of runs.
 
-# isort: off
-from keras_acet.training import runs
-from keras_acet.training.model import ACETModel
-# isort: on
+Each name is loaded when it is first used: the command line reads recipes without TensorFlow.
+"""
 
-__all__ = ["ACETModel", "runs"]
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    # isort: off
+    from keras_acet.training import runs
+    from keras_acet.training.loop import PreparedRun
+    from keras_acet.training.loop import TrainingResult
+    from keras_acet.training.loop import make_deterministic
+    from keras_acet.training.loop import prepare
+    from keras_acet.training.loop import train
+    from keras_acet.training.model import ACETModel
+    from keras_acet.training.recipe import Recipe
+    # isort: on
+
+__all__ = [
+    "ACETModel",
+    "PreparedRun",
+    "Recipe",
+    "TrainingResult",
+    "make_deterministic",
+    "prepare",
+    "runs",
+    "train",
+]
+_PLACES = {"ACETModel": "model", "Recipe": "recipe", "runs": "runs"}  # the others: loop
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"keras_acet.training.{_PLACES.get(name, 'loop')}")
+    value = module if name == "runs" else getattr(module, name)
+    globals()[name] = value
+    return value

@@ -35,7 +35,7 @@ FLAGS = [
     ("step size order", ["--step_size=0.3"], "a --step_size_max that is not smaller; they are 0.3 and 0.2"),
     ("no largest step", ["--dataset=mnist", "--step_schedule=loguniform"], "smaller; they are None and None"),
     ("largest step for nothing", ["--dataset=mnist", "--step_size_max=0.1"], "--step_size_max=0.1 is for --step_sch"),
-    ("no steps", ["--num_steps=0"], "0 is not a positive integer"),
+    ("no steps", ["--num_steps=0"], "--num_steps must be at least 1. Received: num_steps=0"),
     ("sigma zero", ["--min_sigma=0"], "must be in (0, inf), in pixels; the paper: 1.0"),
     ("sigma infinite", ["--max_sigma=inf"], "must be in (0, inf), in pixels; the paper: 2.5"),
     ("sigma order", ["--min_sigma=3"], "--max_sigma must be at least --min_sigma"),
@@ -45,13 +45,13 @@ FLAGS = [
     ("momentum", ["--momentum=1"], "must be in [0, 1)"),
     ("averaging", ["--ema_momentum=1"], "must be in [0, 1)"),
     ("learning rate", ["--learning_rate=0"], "must be in (0, inf)"),
-    ("weight decay", ["--weight_decay=-1"], "-1.0 is not a non-negative number"),
+    ("weight decay", ["--weight_decay=-1"], "must be in [0, inf). Received: weight_decay=-1.0"),
     ("penalty weight", ["--penalty_weight=nan"], "must be in [0, inf)"),
-    ("epochs", ["--epochs=0"], "0 is not a positive integer"),
-    ("batch size", ["--batch_size=-3"], "-3 is not a positive integer"),
-    ("image size", ["--image_size=0"], "0 is not a positive integer"),
+    ("epochs", ["--epochs=0"], "--epochs must be at least 1"),
+    ("batch size", ["--batch_size=-3"], "--batch_size must be at least 1. Received: batch_size=-3"),
+    ("image size", ["--image_size=0"], "--image_size must be at least 1"),
     ("drop epochs", ["--drop_epochs=75,50"], "must be rising whole numbers, such as 50,75,90"),
-    ("seed", ["--seed=-1"], "-1 is not an integer in the range"),
+    ("seed", ["--seed=-1"], "--seed must be in [0, 2147483648). Received: seed=-1"),
 ]
 
 
@@ -142,7 +142,7 @@ INPUTS = [
     ("pixel range", lambda f: save_npz(f, IMAGES.astype("float32")), OWN, "must lie in [0, 1]"),
     ("negative label", lambda f: save_npz(f, labels=LABELS - 1), OWN, "must count classes from 0"),
     ("one class", lambda f: save_npz(f, labels=0 * LABELS + 2), OWN, "images of at least two classes are needed"),
-    ("labels of a float type", lambda f: save_npz(f, labels=LABELS / 2), OWN, "must be integers of shape (n,)"),
+    ("labels of a float type", lambda f: save_npz(f, labels=LABELS / 2), OWN, "must be integers of shape (30,)"),
     ("damaged npz", save_damaged, OWN, "npz:PATH must name a file of arrays of numbers"),
     ("damaged image", make_damaged_image, ["--dataset=folder:pets"], "0.png must be an image that Pillow can read"),
     ("huge image", make_huge_image, ["--dataset=folder:pets"], "exceeds limit of"),
@@ -160,7 +160,7 @@ INPUTS = [
         ["--dataset=moons", "--network=resnet20"],
         "`image_shape` must",
     ),
-    ("other flags", begin_run, OWN, "begun with other flags: --learning_rate was 0.5, now 0.001"),
+    ("other flags", begin_run, OWN, "begun with other settings: --learning_rate was 0.5, now 0.001"),
     ("finished run", lambda f: begin_run(f, finished=True), OWN, "run holds a finished run; name another --run_dir"),
     ("damaged flag file", damage_flags, OWN, "run/flags.flags is damaged: it holds no flags"),
     ("directory in other use", make_other_folder, OWN, "run is not empty and holds no run"),
@@ -246,10 +246,8 @@ def test_data_set_that_may_not_be_downloaded(train, tmp_path):
 
 
 def test_data_set_without_a_network(train, tmp_path):
-    begin = time.monotonic()
-    done = train(["--dataset=kmnist", "--data_dir=here"], tmp_path)
+    done = train(["--dataset=kmnist", "--data_dir=here"], tmp_path)  # how long it may look: tests/datasets
 
-    assert time.monotonic() - begin < 15
     check((done.code, done.stdout, done.stderr), "cannot be reached")
     assert "tfds.load('kmnist', data_dir='data')" in done.stderr
     assert tree(tmp_path) == {}

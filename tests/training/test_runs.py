@@ -201,7 +201,7 @@ def test_checkpoints_of_another_model_are_passed_over_but_not_all_of_them(claime
 
     (run.path / "checkpoints/epoch-0002.npz").write_bytes(b"PK")
     with pytest.raises(
-        runs.RunDirectoryError, match=r"cannot go on: .*epoch-0003.npz.*Name another --run_dir, or remove"
+        runs.RunDirectoryError, match=r"cannot go on: .*epoch-0003.npz.*Name another `run_dir`, or remove"
     ):
         run.restore(make_model())
 
@@ -306,7 +306,7 @@ def test_finished_run_is_kept_until_it_is_overwritten(claimed, tmp_path):
     run.finish({"table": []})
     run.release()
     other = runs.RunDirectory(tmp_path / "run")
-    with pytest.raises(runs.RunDirectoryError, match="holds a finished run; name another --run_dir, or give --over"):
+    with pytest.raises(runs.RunDirectoryError, match="holds a finished run; name another `run_dir`, or give `over"):
         other.check(FLAGS)
     other.check(FLAGS, overwrite=True)
     assert other.is_finished
@@ -333,7 +333,7 @@ def test_flags_given_only_then_count_too_but_not_extra_ones(claimed, tmp_path):
     runs.RunDirectory(tmp_path / "other").check(fewer, complete=True)
     run = claimed(tmp_path / "run")
     run.check(fewer)
-    with pytest.raises(runs.RunDirectoryError, match="begun with other flags: --seed was 0, now not given"):
+    with pytest.raises(runs.RunDirectoryError, match="begun with other settings: `seed` was 0, now not given"):
         run.check(fewer, complete=True)
 
 

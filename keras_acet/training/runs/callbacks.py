@@ -49,7 +49,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         raise NonFiniteLossError(
             f"{what} step {int(self.model.optimizer.iterations)} (epoch {self._epoch + 1}{batch}); "
             + (f"the last good checkpoint is {checkpoint}" if checkpoint else "there is no checkpoint yet")
-            + ". A lower --learning_rate often helps."
+            + ". A lower `learning_rate` often helps."
         )
 
 

@@ -63,12 +63,19 @@ def _path_now(path):
 def _in_order(arrays, paths_there, paths_here):
     """The arrays of `paths_there`, one each, in the order of `paths_here`; of equal paths the first goes first."""
     if sorted(paths_there) != sorted(paths_here):
+        if [_without_number(path) for path in paths_there] == [_without_number(path) for path in paths_here]:
+            return arrays
         other = sorted(set(paths_there) ^ set(paths_here))
         raise OtherModelError(f"it is of another model: {', '.join(other[:3]) or 'the number of variables'} differs")
     by_path = {}
     for path, array in zip(paths_there, arrays, strict=True):
         by_path.setdefault(path, []).append(array)
     return [by_path[path].pop(0) for path in paths_here]
+
+
+def _without_number(path):
+    """A path without the numbers that Keras gives to names as a process goes on, such as `seed_generator_3`."""
+    return re.sub(r"_\d+(?=[_/]|$)", "", path)
 
 
 def _digest(arrays):

@@ -2,20 +2,18 @@
 
 import contextlib
 import csv
-import itertools
 import json
 import os
 import pathlib
 import shutil
 
 from keras_acet.files import TEMPORARY, Lock, whole_file, write_text
+from keras_acet.training import flag_files
 from keras_acet.training.runs.callbacks import AverageForValidation, Recorder, StopOnNonFiniteLoss
 from keras_acet.training.runs.checkpoints import OtherModelError, epoch_of, read_checkpoint, state, write_checkpoint
 
 _FLAGS = "flags.flags"
 _LOCK = ".lock"
-_NOT_COMPARED = "# May be changed when the run goes on:"
-_FINGERPRINT = "# Fingerprint of the data: "
 _NUM_KEPT = 2
 
 
@@ -69,13 +67,12 @@ class RunDirectory:
             RunDirectoryError: If there is no run, or its flag file is damaged.
         """
         with _readable_errors(self.path):
-            return _read_flags(self.path / _FLAGS)
+            return self._flags()
 
     def extra_flags(self):
         """Returns the flags that may change from one start to the next, such as `data_dir`; a dict name -> text."""
         with _readable_errors(self.path):
-            lines = itertools.dropwhile(lambda line: line != _NOT_COMPARED, _lines(self.path / _FLAGS))
-            return dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
+            return flag_files.read_run(_text(self.path / _FLAGS))[1]
 
     def history(self):
         """Returns the rows of `metrics.csv`, one dict name -> number per epoch; [] if there is none.
@@ -83,7 +80,7 @@ class RunDirectory:
         What a row leaves empty is not in its dict; what is no number is NaN.
         """
         path = self.path / "metrics.csv"
-        rows = csv.DictReader(_lines(path)) if path.exists() else []
+        rows = csv.DictReader(_text(path).splitlines()) if path.exists() else []
         return [{name: _number(text) for name, text in row.items() if name and text} for row in rows]
 
     def check(self, flags, *, overwrite=False, complete=False):
@@ -92,7 +89,7 @@ class RunDirectory:
         Args:
             flags: Dict name -> text of the flags that make the run.
             overwrite: Whether a finished run, or one made with other flags, may be replaced. An unfinished run
-                with the same flags goes on all the same, so that a killed `--overwrite` run resumes too.
+                with the same flags goes on all the same, so that a killed run that replaces another resumes too.
             complete: Whether `flags` are all flags of the run; if not, only those given are compared.
         """
         with _readable_errors(self.path):
@@ -100,15 +97,15 @@ class RunDirectory:
                 _check_parent(self.path)
                 return
             if not self.path.is_dir():
-                raise RunDirectoryError(f"{self.path} is a file; --run_dir must name a directory.")
+                raise RunDirectoryError(f"{self.path} is a file; `run_dir` must name a directory.")
             if not os.access(self.path, os.W_OK | os.X_OK):
-                raise RunDirectoryError(f"{self.path} is not writable; name another --run_dir.")
+                raise RunDirectoryError(f"{self.path} is not writable; name another `run_dir`.")
             if self._lock is None and (self.path / _LOCK).exists():
                 self._take_lock().release()
             if not (self.path / _FLAGS).exists():
                 if any(not _is_hidden(entry.name) for entry in self.path.iterdir()):
                     raise RunDirectoryError(
-                        f"{self.path} is not empty and holds no run ({_FLAGS} is missing); name another --run_dir."
+                        f"{self.path} is not empty and holds no run ({_FLAGS} is missing); name another `run_dir`."
                     )
             elif not overwrite:
                 self._check_same_run(flags, complete)
@@ -134,8 +131,8 @@ class RunDirectory:
             has_other_data = fingerprint is not None and self._fingerprint() not in (None, fingerprint)
             if has_other_data and not overwrite:
                 raise RunDirectoryError(
-                    f"the data have changed since the run in {self.path} began; name another --run_dir, or give "
-                    "--overwrite to begin anew."
+                    f"the data have changed since the run in {self.path} began; name another `run_dir`, or give "
+                    "`overwrite=True` to begin anew."
                 )
             if self.is_finished or has_other_data or self._differences(flags, complete=True):
                 self._remove()
@@ -144,13 +141,8 @@ class RunDirectory:
                 *self.path.glob(f"*/{TEMPORARY}*"),
             ]:
                 leftover.unlink()
-            head = "# Repeats this run: python train.py --flagfile=THIS_FILE --run_dir=ANOTHER_DIRECTORY"
-            lines = [head, *_flag_lines(flags)]
-            if fingerprint is not None:
-                lines.append(_FINGERPRINT + fingerprint)
-            if extra_flags:
-                lines += [_NOT_COMPARED, *_flag_lines(extra_flags)]
-            write_text(self.path / _FLAGS, "\n".join([*lines, ""]))
+            text = flag_files.write_run(flags, fingerprint=fingerprint, extra_flags=extra_flags)
+            write_text(self.path / _FLAGS, text)
             (self.path / "checkpoints").mkdir(exist_ok=True)  # after the flags, which make the directory a run
 
     def release(self):
@@ -191,7 +183,7 @@ class RunDirectory:
             return Progress(meta["epoch"], meta["history"], meta["seconds"], notes)
         if of_other_model:
             raise RunDirectoryError(
-                f"the run in {self.path} cannot go on: {'; '.join(notes)}. Name another --run_dir, or remove this one."
+                f"the run in {self.path} cannot go on: {'; '.join(notes)}. Name another `run_dir`, or remove this one."
             )
         if notes:
             notes[-1] += "; no whole checkpoint is left, starting anew"
@@ -248,38 +240,45 @@ class RunDirectory:
             return Lock(self.path / _LOCK, wait=False)
         except BlockingIOError:
             raise RunDirectoryError(
-                f"another process is training in {self.path}; wait for it or name another --run_dir."
+                f"another process is training in {self.path}; wait for it or name another `run_dir`."
             ) from None
 
     def _check_same_run(self, flags, complete):
         if self.is_finished:
             raise RunDirectoryError(
-                f"{self.path} holds a finished run; name another --run_dir, or give --overwrite to replace it."
+                f"{self.path} holds a finished run; name another `run_dir`, or give `overwrite=True` to replace it."
             )
         differences = self._differences(flags, complete)
         if differences:
             more = f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
             raise RunDirectoryError(
-                f"{self.path} was begun with other flags: {'; '.join(differences[:4])}{more}. Give the same flags to "
-                "go on, name another --run_dir, or give --overwrite to replace it."
+                f"{self.path} was begun with other settings: {'; '.join(differences[:4])}{more}. Give the same to "
+                "go on, name another `run_dir`, or give `overwrite=True` to replace it."
             )
 
     def _differences(self, flags, complete):
         if not (self.path / _FLAGS).exists():
             return []
-        there = _read_flags(self.path / _FLAGS)
+        there = self._flags()
         names = [name for name in there if name in flags] + [name for name in flags if name not in there]
         if complete:
             names += [name for name in there if name not in flags]
         return [
-            f"--{name} was {there.get(name, 'not given')}, now {flags.get(name, 'not given')}"
+            f"`{name}` was {there.get(name, 'not given')}, now {flags.get(name, 'not given')}"
             for name in names
             if there.get(name) != flags.get(name)
         ]
 
     def _fingerprint(self):
-        lines = _lines(self.path / _FLAGS) if (self.path / _FLAGS).exists() else []
-        return next((line.removeprefix(_FINGERPRINT) for line in lines if line.startswith(_FINGERPRINT)), None)
+        return flag_files.read_run(_text(self.path / _FLAGS))[2] if (self.path / _FLAGS).exists() else None
+
+    def _flags(self) -> dict[str, str]:
+        flags, _, _ = flag_files.read_run(_text(self.path / _FLAGS))
+        if not flags:
+            raise RunDirectoryError(
+                f"{self.path / _FLAGS} is damaged: it holds no flags; name another `run_dir`, or remove it."
+            )
+        return flags
 
     def _remove(self):
         # In an order that can break off anywhere: while results.json is there the run still counts as finished, and
@@ -293,24 +292,11 @@ class RunDirectory:
                 entry.unlink(missing_ok=True)
 
 
-def _flag_lines(flags):
-    return [f"--{name}={text}" for name, text in sorted(flags.items())]
-
-
-def _read_flags(path):
-    """Name -> text of the flags that make the run."""
-    lines = itertools.takewhile(lambda line: line != _NOT_COMPARED, _lines(path))
-    flags = dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
-    if not flags:
-        raise RunDirectoryError(f"{path} is damaged: it holds no flags; name another --run_dir, or remove it.")
-    return flags
-
-
-def _lines(path):
+def _text(path: pathlib.Path) -> str:
     try:
-        return path.read_text().splitlines()
+        return path.read_text()
     except UnicodeDecodeError:  # damaged
-        return []
+        return ""
 
 
 def _number(text):
@@ -328,9 +314,9 @@ def _is_hidden(name):
 def _check_parent(path):
     parent = next(parent for parent in path.absolute().parents if parent.exists())
     if not parent.is_dir():
-        raise RunDirectoryError(f"{path} cannot be created: {parent} is a file; name another --run_dir.")
+        raise RunDirectoryError(f"{path} cannot be created: {parent} is a file; name another `run_dir`.")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise RunDirectoryError(f"{path} cannot be created: {parent} is not writable; name another --run_dir.")
+        raise RunDirectoryError(f"{path} cannot be created: {parent} is not writable; name another `run_dir`.")
 
 
 @contextlib.contextmanager
@@ -339,7 +325,7 @@ def _readable_errors(path):
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise RunDirectoryError(f"{path} cannot be used: {reason}; name another --run_dir.") from error
+        raise RunDirectoryError(f"{path} cannot be used: {reason}; name another `run_dir`.") from error
 
 
 def _one_line(error):

@@ -1,0 +1,98 @@
+"""The parts of a run, made from its recipe."""
+
+import dataclasses
+import importlib
+from typing import Any
+
+import keras
+
+from keras_acet import attack, noise
+from keras_acet.datasets import Data
+from keras_acet.penalties import Penalty
+from keras_acet.training.recipe import METHODS, Recipe
+
+
+def penalty(recipe: Recipe, data: Data, steps_per_epoch: int) -> Penalty | None:
+    """Makes the penalty of a recipe's method: `from_recipe(recipe, parts)` of the module that `METHODS` names.
+
+    Args:
+        recipe: The recipe, with what it left to the data filled in.
+        data: What it trains on.
+        steps_per_epoch: Length of an epoch, for a weight that rises.
+
+    Returns:
+        A `Penalty`; None for plain training.
+
+    Raises:
+        ValueError: If the noise does not fit the data.
+    """
+    module = METHODS[recipe.method]
+    if module is None:
+        return None
+    from_recipe = importlib.import_module(f"keras_acet.penalties.{module}").from_recipe
+    return from_recipe(recipe, Parts(recipe, data, steps_per_epoch))
+
+
+class Parts:
+    """What a penalty may ask for, made when asked for.
+
+    Attributes:
+        seeds: Use -> seed.
+    """
+
+    def __init__(self, recipe: Recipe, data: Data, steps_per_epoch: int) -> None:
+        self._recipe = recipe
+        self._data = data
+        self._steps_per_epoch = steps_per_epoch
+        self.seeds = recipe.seeds()
+
+    def noise(self) -> noise.Noise:
+        """The out-distribution of the recipe."""
+        recipe = self._recipe
+        name = str(recipe.noise)
+        if len(self._data.image_shape) != 3 and not noise.kind(name).takes_vectors:
+            raise ValueError(
+                f"`noise={name}` needs images; vectors such as those of {self._data.name} take `noise=uniform`"
+            )
+        return noise.build(name, seed=self.seeds["noise"], settings=dataclasses.asdict(recipe))
+
+    def attack(self) -> attack.PGD:
+        """The attack of the recipe."""
+        recipe = self._recipe
+        step_size: Any = recipe.step_size
+        if recipe.step_schedule == "loguniform":
+            step_size = attack.LogUniformDecay(recipe.step_size, recipe.step_size_max)
+        elif recipe.step_schedule == "linear":
+            step_size = attack.LinearDecay(recipe.step_size)
+        return attack.PGD(
+            epsilon=recipe.epsilon,
+            num_steps=recipe.num_steps,
+            step_size=step_size,
+            momentum=recipe.attack_momentum,
+            start=recipe.attack_start,
+            seed=self.seeds["attack"],
+        )
+
+    def weight(self) -> Any:
+        """The weight of the penalty: a number, or a schedule that rises to it."""
+        recipe = self._recipe
+        if not recipe.penalty_ramp_epochs:
+            return recipe.penalty_weight
+        ramp_steps = max(round(recipe.penalty_ramp_epochs * self._steps_per_epoch), 1)
+        return keras.optimizers.schedules.PolynomialDecay(0.0, ramp_steps, recipe.penalty_weight)
+
+
+def optimizer(recipe: Recipe, rate: Any) -> keras.optimizers.Optimizer:
+    """The optimizer as Keras has it.
+
+    Differs from the authors' code, which uses that of TensorFlow 1:
+    1. The velocity of `sgd` is in units of the weights' change (`v = momentum v - rate gradient`), not of the gradient,
+       so the velocity from before a drop of the rate lives on at its old size for about `1 / (1 - momentum)` steps.
+    2. The epsilon of `adam` is 1e-7, not 1e-8.
+    """
+    average: dict[str, Any] = {}
+    if recipe.ema_momentum:
+        average = {"use_ema": True, "ema_momentum": recipe.ema_momentum}
+    if recipe.optimizer == "adam":
+        return keras.optimizers.Adam(rate, name="adam", **average)
+    return keras.optimizers.SGD(rate, momentum=recipe.momentum, name="sgd", **average)

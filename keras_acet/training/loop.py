@@ -1,0 +1,258 @@
+"""Runs a recipe: from data to a run directory with the trained network."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, Self
+
+import keras
+import tensorflow as tf
+
+from keras_acet import networks, schedules, version
+from keras_acet.datasets import Data
+from keras_acet.training import building, runs
+from keras_acet.training.model import ACETModel
+from keras_acet.training.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """What training ends with.
+
+    Attributes:
+        network: The trained network alone, images -> logits; also in `model.keras`.
+        recipe: The recipe, with what it left to the data filled in.
+        history: One dict per epoch, name -> number; also in `metrics.csv`.
+        table: The rows of the final table, `[]` if there was none.
+        notes: Lines on what went otherwise than asked, such as a damaged checkpoint that was passed over.
+        run_dir: The run directory.
+    """
+
+    network: keras.Model
+    recipe: Recipe
+    history: list[dict[str, float]]
+    table: list[Any]
+    notes: list[str]
+    run_dir: pathlib.Path
+
+
+def train(
+    recipe: Recipe,
+    data: Data,
+    run_dir: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+    verbose: int = 0,
+    final_table: Callable[[keras.Model], list[Any]] | None = None,
+) -> TrainingResult:
+    """Trains a network as a recipe says and keeps the run in a directory.
+
+    A run that was killed goes on after its last completed epoch when this is called again with the same arguments. The
+    seeds of Keras, Python and NumPy are set, and with `recipe.deterministic` TensorFlow is told to compute in one order
+    for the rest of the process. Bit for bit the same numbers need that before TensorFlow's first operation, see
+    `make_deterministic`; `notes` say where it came too late.
+
+    Args:
+        recipe: The settings of the run.
+        data: What `recipe.load_data()` returns, or a `Data` of your own with the same batches, seed and share of images
+            kept back.
+        run_dir: Where the run is written; see `runs`.
+        overwrite: Whether a finished run, or one made with other settings, may be replaced: all that is in `run_dir`
+            goes.
+        verbose: What is printed, as in Keras: 0 nothing, 1 a progress bar, 2 a line per epoch.
+        final_table: Function from the trained network to the rows of `results.json`'s table, which the `json` module
+            can write. Default: none; `evaluate(result.network, data)` measures.
+
+    Returns:
+        A `TrainingResult`.
+
+    Raises:
+        runs.RunDirectoryError: If the directory is not free for this run.
+        runs.NonFiniteLossError: If the loss becomes infinite or not a number; the message names the step.
+        TypeError: If `recipe` is no `Recipe` or `data` no `Data`.
+        ValueError: If the data are not what the recipe says, or a network, noise or optimizer does not fit them.
+    """
+    with prepare(recipe, data, run_dir, overwrite=overwrite) as run:
+        run.fit(verbose=verbose)
+        table = [] if final_table is None else final_table(run.network)
+        return run.finish(table)
+
+
+def prepare(
+    recipe: Recipe,
+    data: Data,
+    run_dir: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+    extra_flags: dict[str, str] | None = None,
+) -> "PreparedRun":
+    """Builds all that a run needs and takes its directory; the first part of `train`.
+
+    Everything that can fail for the arguments' reasons fails here, before the directory is touched.
+
+    Args:
+        recipe, data, run_dir, overwrite: As for `train`.
+        extra_flags: Flags that are written into the run's flag file but may change from one start to the next, such as
+            `data_dir`; name -> text.
+
+    Returns:
+        A `PreparedRun`, to be used as a context: its directory is locked until the end.
+
+    Raises:
+        runs.RunDirectoryError, TypeError, ValueError: As `train`.
+    """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"`recipe` must be a Recipe. Received: {type(recipe).__name__}.")
+    if not isinstance(data, Data):
+        raise TypeError(f"`data` must be a Data, such as recipe.load_data(). Received: {type(data).__name__}.")
+    in_time = not recipe.deterministic or make_deterministic()
+    keras.utils.set_random_seed(recipe.seeds()["weights"])
+    recipe = recipe.for_data(data)
+    _check_data(recipe, data)
+    run = runs.RunDirectory(run_dir)
+    run.check(recipe.to_flags(), overwrite=overwrite)
+    network = networks.build(str(recipe.network), data.image_shape, data.num_classes, weight_decay=recipe.weight_decay)
+    steps_per_epoch = recipe.steps_per_epoch or data.steps_per_epoch
+    model = ACETModel(network, building.penalty(recipe, data, steps_per_epoch))
+    rate = schedules.learning_rate(
+        recipe.schedule,
+        recipe.learning_rate,
+        epochs=recipe.epochs,
+        steps_per_epoch=steps_per_epoch,
+        drop_epochs=recipe.drop_epochs,
+        warmup_epochs=recipe.warmup_epochs,
+    )
+    model.compile(optimizer=building.optimizer(recipe, rate), metrics=["accuracy"])
+    model.build((None, *data.image_shape))
+    model.optimizer.build(model.trainable_variables)
+    run.claim(recipe.to_flags(), overwrite=overwrite, extra_flags=extra_flags, fingerprint=data.fingerprint)
+    try:
+        progress = run.restore(model)
+    except BaseException:
+        run.release()
+        raise
+    if not in_time:
+        progress.notes.append(
+            "TensorFlow was at work before: sums over several threads may differ in their last bits from another "
+            "run's; `training.make_deterministic()` in a fresh process prevents that"
+        )
+    return PreparedRun(recipe, data, model, run, progress, steps_per_epoch)
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedRun:
+    """A run that is ready to train: `fit`, then `finish`.
+
+    Attributes:
+        recipe: The recipe, with what it left to the data filled in.
+        data: The data.
+        model: The compiled model, as far as the last whole checkpoint.
+        directory: The run directory, locked.
+        progress: How far the run has come; its notes tell of damaged checkpoints.
+        steps_per_epoch: Length of an epoch.
+    """
+
+    recipe: Recipe
+    data: Data
+    model: ACETModel
+    directory: runs.RunDirectory
+    progress: runs.Progress
+    steps_per_epoch: int
+
+    @property
+    def network(self) -> keras.Model:
+        """The network alone, images -> logits."""
+        return self.model.network
+
+    def fit(self, *, verbose: int = 0) -> None:
+        """Trains from the last completed epoch to the end and writes `model.keras`.
+
+        Args:
+            verbose: As for `train`.
+
+        Raises:
+            runs.NonFiniteLossError: As `train`.
+        """
+        self.model.fit(
+            _batches_from(self.data, self.progress.epoch * self.steps_per_epoch),
+            steps_per_epoch=self.steps_per_epoch,
+            epochs=self.recipe.epochs,
+            initial_epoch=self.progress.epoch,
+            validation_data=self.data.test,
+            callbacks=self.directory.callbacks(self.progress),
+            shuffle=False,  # the batches come shuffled
+            verbose=verbose,
+        )
+        self.directory.save_network(self.network)
+
+    def finish(self, table: list[Any]) -> TrainingResult:
+        """Writes `results.json`, which marks the run as finished.
+
+        Args:
+            table: Rows of the final table, which the `json` module can write.
+        """
+        self.directory.finish(
+            {
+                "flags": self.recipe.to_flags(),
+                "table": table,
+                "last_epoch": self.progress.history[-1],
+                "training_seconds": round(self.progress.seconds, 1),
+                "data_fingerprint": self.data.fingerprint,
+                "versions": version.installed_versions(),
+            }
+        )
+        return TrainingResult(
+            self.network, self.recipe, self.progress.history, table, self.progress.notes, self.directory.path
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.directory.release()
+
+
+def make_deterministic() -> bool:
+    """Tells TensorFlow to compute everything in one order, for the rest of the process.
+
+    Its own switch does not cover the order in which gradients of several paths are summed on the CPU; that depends on
+    which operation ends first, so there must be one at a time. This can be set only before
+    TensorFlow's first operation.
+
+    Returns:
+        Whether that was in time.
+    """
+    tf.config.experimental.enable_op_determinism()
+    try:
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:  # TensorFlow is at work already
+        return False
+    return True
+
+
+def _check_data(recipe: Recipe, data: Data) -> None:
+    expected = {
+        "name": recipe.dataset,
+        "batch_size": recipe.batch_size,
+        "seed": recipe.seeds()["data"],
+    }
+    found = {name: getattr(data, name) for name in expected}
+    if recipe.augmentation in ("none", "crop", "flip_crop"):
+        expected["augmentation"] = "none" if recipe.augmentation == "none" else "some"
+        found["augmentation"] = "none" if data.augmentation is None else "some"
+    expected["calibration images"] = "some" if recipe.calibration_fraction else "none"
+    found["calibration images"] = "some" if len(data.calibration_labels) else "none"
+    for name, value in expected.items():
+        if found[name] != value:
+            raise ValueError(
+                f"`data` must be what the recipe says, as recipe.load_data() gives it: {name} {value}. Received: data "
+                f"with {name} {found[name]}."
+            )
+
+
+def _batches_from(data: Data, step: int) -> tf.data.Dataset:
+    """The endless stream of batches that an undisturbed run would see from `step` on."""
+    epoch, skipped = divmod(step, data.steps_per_epoch)
+    batches = data.train_from(epoch)
+    return batches.skip(skipped) if skipped else batches

@@ -1,0 +1,370 @@
+"""All settings of a run, as one object. Imports no TensorFlow, so that the command line answers fast."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from keras_acet.noise import names as kinds_of_noise
+from keras_acet.training import flag_files
+from keras_acet.training.settings import PIXELS, Setting, choice, number, setting, whole, write
+
+if TYPE_CHECKING:
+    from keras_acet.datasets import Data
+
+# Method -> the module of `penalties` whose `from_recipe` makes its penalty; None where there is no penalty.
+METHODS = {"plain": None, "ceda": "confidence", "acet": "confidence"}
+# Settings of where a run reads and writes, not of what it computes.
+_NOT_SETTINGS = {
+    "run_dir": "give it to `train`",
+    "overwrite": "give it to `train`",
+    "data_dir": "give it to `load_data`",
+    "download": "give it to `load_data`",
+}
+# Of the images of a set with a recipe of the paper, which keeps none: what an export calibrates with.
+_KEPT_BACK, _KEPT_BACK_OF_FILES = 0.04, 0.1
+# The widths of an RBF network grow too slowly for what suits a ReLU network on the same set.
+_BY_NETWORK = {"rbf": {"optimizer": "adam", "learning_rate": "0.01"}}
+_BY = " (default: by data set)"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All settings of a run: the same recipe and the same data give the same network.
+
+    | made by | from |
+    | --- | --- |
+    | `Recipe.for_dataset("mnist", method="acet", epochs=3)` | the defaults of a data set, and changes |
+    | `Recipe.from_flagfile("fast/mnist_acet")` | a recipe of the package, or a flag file such as a run's |
+    | `Recipe(dataset=..., ...)` | every number, given |
+
+    Args:
+        {settings}
+
+    Raises:
+        TypeError: If a setting is of another type, or missing.
+        ValueError: If a number is out of its range, a name not one of its choices, or two settings do not fit.
+
+    Example:
+
+    >>> recipe = Recipe.for_dataset("digits", method="acet", epochs=2)
+    >>> recipe.epochs, recipe.epsilon, recipe.to_flags()["step_size_max"]
+    (2, 0.33, '0.2')
+    """
+
+    # Data.
+    dataset: str = setting(
+        str,
+        "What to train on: digits or moons (nothing to download); mnist, fashion_mnist, kmnist, emnist_letters, svhn, "
+        "cifar10 or cifar100 (TensorFlow Datasets); folder:PATH (images in one sub-folder per class); npz:PATH.",
+        "digits",
+    )
+    method: str = choice("How to train.", tuple(METHODS), "acet")
+    image_size: int | None = setting(
+        int, "Height and width that images are scaled to (default: as they are).", None, interval="[1, inf)"
+    )
+    calibration_fraction: float = number(
+        "Share of the training images that is kept out of training, for temperature and thresholds of an export. The "
+        "paper, and so recipes/paper: 0 (default: 0.04; digits and your own data 0.1, moons 0).",
+        "[0, 1)",
+    )
+    seed: int = whole("Seed of weights, order, noise and attacks.", 0, 0, below=2**31)
+    deterministic: bool = setting(
+        bool,
+        "Same seed, same numbers bit for bit, and a killed run ends as an undisturbed one; without it a GPU may be "
+        "faster.",
+        True,
+    )
+
+    # Network and optimisation.
+    network: str | None = setting(
+        str, f"lenet, resnet20, mlp, rbf, or a model of keras.applications such as MobileNetV2{_BY}.", None
+    )
+    epochs: int = whole(f"Number of epochs; the paper: 100{_BY}.", 1)
+    steps_per_epoch: int = whole(
+        "Length of an epoch in steps, 0 for once through the training set; fewer try a recipe out (default: 0, moons "
+        "100).",
+        0,
+        0,
+    )
+    batch_size: int = whole(f"Clean images per step; the paper: 128{_BY}.", 1)
+    optimizer: str = choice(f"The optimizer{_BY}.", ("adam", "sgd"))
+    learning_rate: float = number(f"The learning rate before any schedule{_BY}.", "(0, inf)")
+    momentum: float = number("Momentum of sgd, in [0, 1).", "[0, 1)", 0.9)
+    schedule: str = choice(
+        f"How the learning rate goes on: cosine falls to 0 at the end, steps divides by 10 at `drop_epochs`{_BY}.",
+        ("constant", "cosine", "steps"),
+    )
+    drop_epochs: tuple[int, ...] = setting(
+        tuple, "Number of completed epochs at each division by 10, with `schedule=steps`.", (50, 75, 90)
+    )
+    warmup_epochs: float = number(
+        "Epochs in which the learning rate rises from 0, fractions allowed; the paper: 0.", "[0, inf)", 0.0
+    )
+    weight_decay: float = number(
+        f"Factor of the sum of squared weights in the loss, without 1/2; the paper: 0.0005{_BY}.", "[0, inf)"
+    )
+    augmentation: str | None = setting(str, f"none, crop or flip_crop{_BY}.", None)
+    crop_padding: int = whole("Zero pixels added on each side before a crop; the paper: 4.", 0, 4)
+    ema_momentum: float = number(
+        "Momentum of the average of the weights that training ends with, in [0, 1); 0, as in the paper: no average.",
+        "[0, 1)",
+        0.0,
+    )
+
+    # Noise.
+    noise: str | None = choice(
+        "The out-distribution: half permuted images, half uniform, blurred and rescaled; or one of the halves alone "
+        "(default: paper; uniform for vectors).",
+        kinds_of_noise(),
+        None,
+    )
+    min_sigma: float = number(
+        "Smallest standard deviation of the blur, in pixels, positive.", "(0, inf)", 1.0, ", in pixels; the paper: 1.0"
+    )
+    max_sigma: float = number(
+        "Largest standard deviation of the blur, in pixels.", "(0, inf)", 2.5, ", in pixels; the paper: 2.5"
+    )
+    sigma_per: str = choice("One sigma for each; the paper: batch.", ("batch", "image"), "batch")
+    noise_fraction: float = number("Noise images per clean image, in (0, 1]; the paper: 1.", "(0, 1]", 1.0)
+    penalty_weight: float = number("lambda in the paper, 1 there: weight of the penalty.", "[0, inf)", 1.0)
+    penalty_ramp_epochs: float = number(
+        "Epochs in which `penalty_weight` rises from 0, fractions allowed; the paper: 0.", "[0, inf)", 0.0
+    )
+
+    # Attack.
+    epsilon: float = number(
+        f"Radius of the attack in pixel units, in (0, 1]; the paper: 0.3{_BY}.", "(0, 1]", hint=PIXELS
+    )
+    num_steps: int = whole(f"Attack steps per training step; the paper: 40{_BY}.", 1)
+    step_schedule: str = choice(
+        "Whether all steps of an attack are `step_size`; fall linearly to 0 from there; or from a first step that is "
+        "drawn for each batch, log-uniformly between `step_size` and `step_size_max` (default: constant; digits: "
+        "loguniform).",
+        ("constant", "linear", "loguniform"),
+        "constant",
+    )
+    step_size: float | None = number(
+        "Size of an attack step in pixel units (default: by data set, else epsilon / num_steps, as in the paper).",
+        "(0, 1]",
+        None,
+        PIXELS,
+    )
+    step_size_max: float | None = number(
+        "Largest first step, with `step_schedule=loguniform` (digits: 0.2).", "(0, 1]", None, PIXELS
+    )
+    attack_momentum: float = number(f"Momentum of the attack, in [0, 1); the paper: 0{_BY}.", "[0, 1)", 0.0)
+    attack_start: str = choice(
+        "Start at the noise image, or at a random point of the ball.", ("input", "random"), "random"
+    )
+    image_start_probability: float = number(
+        f"Chance that an attack starts from a training image, projected into the ball, in [0, 1]; the paper: 0{_BY}.",
+        "[0, 1]",
+        0.0,
+    )
+    attack_precision: str = choice(
+        "What the network computes in during the attack alone.", ("bfloat16", "float32"), "float32"
+    )
+    adversary: str = choice(
+        "fresh noise for every batch, as published; or a pool of noise images whose attacks go on from batch to batch "
+        "(default: fresh; digits: persistent).",
+        ("fresh", "persistent"),
+        "fresh",
+    )
+    pool_size: int = whole("Noise images in the pool of the persistent adversary.", 1, 2048)
+    refresh_probability: float = number("Chance that a drawn image of the pool is replaced, in (0, 1].", "(0, 1]", 0.12)
+
+    # The table at the end.
+    num_noise: int = whole("Noise images in the final table.", 1, 512)
+    eval_epsilon: float = number(
+        "Radius of the final table's attacks, in (0, 1] (default: 0.3, moons 0.025).", "(0, 1]", 0.3, PIXELS
+    )
+
+    def __post_init__(self) -> None:
+        for name, one in self.settings().items():
+            object.__setattr__(self, name, one.check(name, getattr(self, name)))
+        kind, _, path = self.dataset.partition(":")
+        is_given = self.dataset.isprintable() and self.dataset.strip() != ""
+        if not is_given or (kind in ("folder", "npz") and not path):
+            raise ValueError(
+                f"`dataset` must be a name, folder:PATH or npz:PATH, in one line. Received: dataset={self.dataset!r}."
+            )
+        if self.min_sigma > self.max_sigma:
+            raise ValueError(
+                f"`max_sigma` must be at least `min_sigma`. Received: {self.max_sigma:g} and {self.min_sigma:g}."
+            )
+        if self.step_size is None and self.step_schedule != "loguniform":
+            object.__setattr__(self, "step_size", self.epsilon / self.num_steps)
+        _check_step_sizes(self)
+        noise_per_step = self.noise_fraction * self.batch_size
+        if self.method == "acet" and self.adversary == "persistent" and self.pool_size < noise_per_step:
+            raise ValueError(
+                f"`pool_size={self.pool_size}` must be at least the {noise_per_step:.0f} noise images of a step"
+            )
+
+    @classmethod
+    def for_dataset(cls, name: str, *, method: str = "acet", **changes: Any) -> Self:
+        """Returns the defaults of a data set with changes.
+
+        The numbers are those of the paper, `recipes/paper/NAME_acet.flags`; our own for sets that it has not,
+        `recipes/own/NAME_acet.flags`; and the paper's for MNIST, with the set's own network and augmentation, where
+        there is no such file. One thing differs from the paper: 4 % of the training images are kept back, and a tenth
+        of data of your own, because an export calibrates with them. `calibration_fraction=0` trains on all.
+
+        Args:
+            name: Name of the data set, or `folder:PATH` or `npz:PATH`.
+            method: "plain", "ceda" or "acet".
+            **changes: Settings that differ.
+
+        Raises:
+            TypeError: If a change is no setting, or of another type.
+            ValueError: As `Recipe`.
+
+        >>> Recipe.for_dataset("cifar10", method="plain", epochs=3).learning_rate
+        0.1
+        """
+        flags = _defaults(name, changes.get("network"))
+        defaults = cls._read({**flags, "dataset": name, "method": method})
+        schedule = defaults.get("step_schedule", cls.step_schedule)
+        if changes.get("step_schedule", schedule) != schedule:
+            # the set's steps are for its own schedule
+            defaults = {key: value for key, value in defaults.items() if key not in ("step_size", "step_size_max")}
+        return cls(**{**defaults, **changes})
+
+    @classmethod
+    def from_flags(cls, flags: Mapping[str, str]) -> Self:
+        """Returns the recipe of flags as they stand in a flag file; those not given are the data set's defaults.
+
+        Args:
+            flags: Name -> text.
+
+        Raises:
+            ValueError: If a flag is no setting, or its text stands for no value; and as `Recipe`.
+        """
+        values = cls._read(flags)
+        return cls.for_dataset(values.pop("dataset", cls.dataset), **values)
+
+    @classmethod
+    def from_flagfile(cls, path: str | pathlib.Path) -> Self:
+        """Returns the recipe of a flag file.
+
+        Args:
+            path: Name of a recipe of the package, such as "fast/mnist_acet"; or the path of a flag file, such as the
+                `flags.flags` of a run.
+
+        Raises:
+            ValueError: If there is no such recipe, the message lists the names; or a flag is no setting of a run.
+
+        >>> Recipe.from_flagfile("paper/mnist_acet").num_steps
+        40
+        """
+        return cls.from_flags(flag_files.read_named(str(path)))
+
+    def to_flags(self) -> dict[str, str]:
+        """Returns the settings as they stand in a flag file, name -> text, without those that are None."""
+        values = {name: getattr(self, name) for name in self.settings()}
+        return {name: write(value) for name, value in values.items() if value is not None}
+
+    def load_data(self, *, data_dir: str | None = None, download: bool = True) -> "Data":
+        """Loads the data as the recipe says: batches, order, augmentation, images kept back.
+
+        Args:
+            data_dir: Where TensorFlow Datasets keeps its sets. Default: the environment variable `TFDS_DATA_DIR`, else
+                `~/tensorflow_datasets`.
+            download: Whether a set that is not there may be downloaded.
+
+        Raises:
+            FileNotFoundError, ImportError, ValueError: As `datasets.load`.
+        """
+        from keras_acet import datasets
+
+        return datasets.load(
+            self.dataset,
+            data_dir=data_dir,
+            batch_size=self.batch_size,
+            augmentation=self.augmentation or datasets.spec(self.dataset).augmentation,
+            crop_padding=self.crop_padding,
+            seed=self.seeds()["data"],
+            image_size=self.image_size,
+            download=download,
+            calibration_fraction=self.calibration_fraction,
+        )
+
+    def for_data(self, data: "Data") -> Self:
+        """Returns the recipe with what it leaves to the data filled in: network, augmentation, noise.
+
+        Args:
+            data: What `load_data` returned, or a `Data` of your own.
+        """
+        from keras_acet import datasets
+
+        try:
+            entry = datasets.spec(self.dataset)
+        except ValueError:  # arrays of one's own, under a name of one's own
+            entry = datasets.DatasetSpec(data.name, lambda: (), data.image_shape)
+        return dataclasses.replace(
+            self,
+            network=self.network or datasets.default_network(entry, data.image_shape),
+            augmentation=self.augmentation or entry.augmentation,
+            noise=self.noise or ("paper" if len(data.image_shape) == 3 else "uniform"),
+        )
+
+    def seeds(self) -> dict[str, int]:
+        """Returns one independent seed per use, so that no two random streams are the same."""
+        import numpy as np
+
+        uses = ("weights", "data", "noise", "attack", "pool", "evaluation")
+        drawn = (np.random.SeedSequence(self.seed).generate_state(len(uses)) >> 1).tolist()
+        return dict(zip(uses, drawn, strict=True))
+
+    @classmethod
+    def settings(cls) -> dict[str, Setting]:
+        """Returns the declarations of all settings, by name."""
+        return {field.name: field.metadata["setting"] for field in dataclasses.fields(cls)}
+
+    @classmethod
+    def _read(cls, flags: Mapping[str, str]) -> dict[str, Any]:
+        settings = cls.settings()
+        for name in flags:
+            if name not in settings:
+                more = _NOT_SETTINGS.get(name, f"a recipe has {', '.join(settings)}")
+                raise ValueError(f"`{name}` is no setting of a recipe; {more}.")
+        return {name: settings[name].read(name, text) for name, text in flags.items()}
+
+
+def _defaults(name: str, network: str | None) -> dict[str, str]:
+    """Flags of a data set's defaults; what is not there its entry decides."""
+    known = flag_files.names()
+    own = [f"{folder}/{name}_acet" for folder in ("own", "paper") if f"{folder}/{name}_acet" in known]
+    flags = flag_files.read_named(own[0] if own else "paper/mnist_acet")
+    if not own:
+        del flags["network"], flags["augmentation"], flags["noise"]
+    if not (own and own[0].startswith("own/")):
+        is_files = name.startswith(("folder:", "npz:"))
+        flags["calibration_fraction"] = str(_KEPT_BACK_OF_FILES if is_files else _KEPT_BACK)
+    return {**flags, **_BY_NETWORK.get(str(network or "").lower(), {})}
+
+
+def _check_step_sizes(recipe: Recipe) -> None:
+    low, high = recipe.step_size, recipe.step_size_max
+    if recipe.step_schedule != "loguniform":
+        if high is not None:
+            raise ValueError(
+                f"`step_size_max={high:g}` is for `step_schedule=loguniform`; the schedule is {recipe.step_schedule}"
+            )
+    elif low is None or high is None or low > high:
+        raise ValueError(
+            "`step_schedule=loguniform` needs a `step_size` and a `step_size_max` that is not smaller; "
+            f"they are {low} and {high}"
+        )
+
+
+def _described() -> str:
+    lines = []
+    for name, one in Recipe.settings().items():
+        choices = f" One of {', '.join(one.choices)}." if one.choices else ""
+        lines.append(f"{name}: {one.help}{choices}")
+    return "\n        ".join(lines)
+
+
+Recipe.__doc__ = str(Recipe.__doc__).replace("{settings}", _described())
