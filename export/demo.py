@@ -67,6 +67,11 @@ def write_demo(
             f"The demo page shows images (H, W, C) of 1 or 3 channels. Received: data of shape {shape}. "
             "Leave the page out."
         )
+    if "score" in about:
+        raise ValueError(
+            f"The demo page shows decisions by the confidence. Received: a model that decides by {about['score']}. "
+            "Leave the page out."
+        )
     pixels = _examples(images, shape)
     labels = _labels(labels, images, about["data"]["num_classes"])
     check_directory(directory)

@@ -11,7 +11,7 @@ from keras_acet.datasets import Data
 from keras_acet.evaluation.measurements.calibration import Calibration, calibrate, calibration_images
 from keras_acet.evaluation.measurements.worst_case_noise import AttackedNoise
 from keras_acet.evaluation.results import CalibrationResult
-from keras_acet.serving import ServingModel
+from keras_acet.serving import ServingModel, deciding
 
 from .artifacts.base import Live
 
@@ -46,12 +46,14 @@ class SetOutputs:
     Attributes:
         of: `ImageSet`.
         confidence, accepted, label: As `serving.ServingModel` gives them.
+        score: What a threshold is compared with: the confidence, unless the protocol names another score.
     """
 
     of: ImageSet
     confidence: np.ndarray
     accepted: np.ndarray
     label: np.ndarray
+    score: np.ndarray
 
 
 class Measurements:
@@ -108,7 +110,7 @@ class Measurements:
                 f"A temperature and thresholds need at least 2 images of {self.data.name} besides the test set. "
                 f"Received: {count}."
             )
-        return calibrate(self._subject, held_out_logits, test_logits)
+        return calibrate(self._subject, held_out_logits, test_logits, score=self.protocol.score)
 
     def serving_model(self, calibrated: CalibrationResult | None, threshold: str | float) -> ServingModel:
         """Returns the `ServingModel` with a temperature and a threshold.
@@ -117,14 +119,16 @@ class Measurements:
             calibrated: `CalibrationResult`, or None for the temperature 1 and a threshold of its own.
             threshold: "95", "99" or "conformal", or a float.
         """
+        temperature = 1.0 if calibrated is None else calibrated.temperature
         if calibrated is not None and threshold in THRESHOLDS:
-            threshold = served_thresholds(calibrated)[THRESHOLDS[str(threshold)]]
+            threshold = self.served_thresholds(calibrated)[THRESHOLDS[str(threshold)]]
         return ServingModel(
             self.classifier.network,
             image_shape=self.data.image_shape,
             num_classes=self.data.num_classes,
-            temperature=1.0 if calibrated is None else calibrated.temperature,
+            temperature=temperature,
             threshold=float(threshold),
+            score=self.protocol.score.with_temperature(temperature),
         )
 
     def sets(self) -> list[ImageSet]:
@@ -175,7 +179,7 @@ class Measurements:
         found = []
         for images in self.sets():
             if not images.images:
-                found.append(SetOutputs(images, *(np.empty(0) for _ in range(3))))
+                found.append(SetOutputs(images, *(np.empty(0) for _ in range(4))))
                 continue
             self._tell(f"confidence on {images.name}")
             candidates = [model.predict(points) for points in images.images]
@@ -185,11 +189,13 @@ class Measurements:
                     confidence=np.max([outputs["confidence"] for outputs in candidates], axis=0),
                     accepted=np.any([outputs["accepted"] for outputs in candidates], axis=0),
                     label=candidates[0]["label"],
+                    score=np.max([deciding(outputs) for outputs in candidates], axis=0),
                 )
             )
         return found
 
-
-def served_thresholds(calibrated: CalibrationResult) -> list[float]:
-    """Returns the three thresholds as floats that float32 holds, lowered by `ROUNDING`, at least 0."""
-    return [max(float(np.float32(row.threshold - ROUNDING)), 0.0) for row in calibrated.thresholds]
+    def served_thresholds(self, calibrated: CalibrationResult) -> list[float]:
+        """Returns the three thresholds as floats that float32 holds, lowered by `ROUNDING`; what accepts all stays."""
+        least = self.protocol.score.accepts_all
+        values = [row.threshold - ROUNDING * max(1.0, abs(row.threshold)) for row in calibrated.thresholds]
+        return [max(float(np.float32(value)), least) for value in values]

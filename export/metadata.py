@@ -16,12 +16,13 @@ import numpy as np
 from keras_acet import metrics
 from keras_acet.evaluation.results import CalibrationErrors, CalibrationResult, Threshold
 from keras_acet.files import sha256_of_file
+from keras_acet.scores import MaxSoftmax
 from keras_acet.serving import BOX_TOLERANCE, ServingModel
 from keras_acet.typed_json import from_json, schema, to_json
 from keras_acet.version import installed_versions
 
 from .artifacts.base import Live
-from .measuring import Measurements, SetOutputs, served_thresholds
+from .measuring import Measurements, SetOutputs
 
 SCHEMA_VERSION = 1
 
@@ -207,6 +208,7 @@ class Metadata:
         versions: Of the packages.
         notes: What the numbers promise and what they do not.
         variants: Name of the artifact, such as "int8" -> what differs there.
+        score: Name of the score that thresholds apply to; absent where that is the confidence.
         artifacts: File -> SHA-256. Only in the file beside the artifacts: none of them can hold its own digest.
     """
 
@@ -230,6 +232,7 @@ class Metadata:
     versions: dict[str, str]
     notes: list[str]
     variants: dict[str, VariantInfo]
+    score: str | None = None
     artifacts: dict[str, str] | None = None
 
     def of_variant(self, name: str) -> "Metadata":
@@ -308,6 +311,7 @@ def build(
         versions=installed_versions(),
         notes=_notes(measurements, calibrated, numbers),
         variants={},
+        score=None if isinstance(protocol.score, MaxSoftmax) else protocol.score.name,
     )
 
 
@@ -321,19 +325,21 @@ def measured(
     return Measured(
         temperature=model.temperature,
         threshold=Decision(threshold if isinstance(threshold, str) else "given", model.threshold),
-        thresholds=_thresholds(calibrated, outputs),
+        thresholds=_thresholds(measurements, calibrated, outputs),
         calibration=Calibration(calibrated.num_images, calibrated.is_held_out, calibrated.before, calibrated.after),
         test_error=ErrorRate(**share, n=len(labels)),
         confidence=[_confidence_row(found) for found in outputs],
     )
 
 
-def _thresholds(calibrated: CalibrationResult, outputs: list[SetOutputs]) -> list[Threshold]:
+def _thresholds(
+    measurements: Measurements, calibrated: CalibrationResult, outputs: list[SetOutputs]
+) -> list[Threshold]:
     """The thresholds as served, with what they accept by a model's own outputs."""
-    confidence = {found.of.kind: found.confidence for found in outputs}
+    scores = {found.of.kind: found.score for found in outputs}
     rows = []
-    for row, value in zip(calibrated.thresholds, served_thresholds(calibrated), strict=True):
-        reached = {kind: float((array >= np.float32(value)).mean()) for kind, array in confidence.items() if len(array)}
+    for row, value in zip(calibrated.thresholds, measurements.served_thresholds(calibrated), strict=True):
+        reached = {kind: float((array >= np.float32(value)).mean()) for kind, array in scores.items() if len(array)}
         rows.append(
             dataclasses.replace(
                 row,

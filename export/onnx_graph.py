@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_acet._onnx_runtime import onnx_session
 from keras_acet._prediction import in_batches
+from keras_acet.scores import Score
 from keras_acet.serving import BOX_TOLERANCE, LARGEST_LOGITS, OUTPUTS, ServingModel
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 OPSET = 18  # the highest one of tf2onnx
 _BATCH = "batch"
-_PUBLIC = ("images", "threshold", *OUTPUTS)
+_PUBLIC = ("images", "threshold", "score", *OUTPUTS)
 # Operation, inputs, output, attributes: `serving.ServingModel` in ONNX, before and behind the network.
 _GUARD = [
     ("Clip", ["images", "low", "high"], "images_in_box", {}),
@@ -33,8 +34,6 @@ _DECISION = [
     ("Softmax", ["scaled_logits"], "probabilities", {"axis": 1}),
     ("ReduceMax", ["probabilities", "class_axis"], "confidence", {"keepdims": 0}),
     ("ArgMax", ["logits"], "label", {"axis": 1, "keepdims": 0}),
-    ("GreaterOrEqual", ["confidence", "threshold"], "confident", {}),
-    ("And", ["usable", "confident"], "accepted", {}),
 ]
 
 
@@ -55,9 +54,7 @@ def convert_network(network: Callable, image_shape: tuple[int, ...]) -> "onnx.Mo
     Raises:
         UnsupportedOpError: If ONNX lacks an operation of the network; it is named.
     """
-    import onnx
     import tensorflow as tf
-    import tf2onnx
 
     half = sorted({layer.compute_dtype for layer in _layers(network)} & {"float16", "bfloat16"})
     if half:
@@ -65,38 +62,58 @@ def convert_network(network: Callable, image_shape: tuple[int, ...]) -> "onnx.Mo
             f"The network must compute in float32 to become an ONNX file. Received: layers of {', '.join(half)}. Build "
             "it again under the policy float32 and load its weights, or export a SavedModel alone."
         )
-    signature = [tf.TensorSpec((None, *image_shape), tf.float32, name="images")]
+    proto = _convert(
+        "network", lambda x: tf.cast(network(x, training=False), tf.float32), image_shape, "images", "logits"
+    )
+    return _with_constant_shapes(proto)
 
-    @tf.function(input_signature=signature)
-    def logits(images):
-        return {"logits": tf.cast(network(images, training=False), tf.float32)}
 
+def convert_score(score: Score, num_classes: int) -> "onnx.ModelProto":
+    """Converts a score of logits, float32 `(batch, num_classes)`, by tf2onnx.
+
+    Returns:
+        `onnx.ModelProto` with input "logits" and output "score".
+
+    Raises:
+        UnsupportedOpError: If ONNX lacks an operation of the score; it is named.
+    """
+    return _convert("score", score, (num_classes,), "logits", "score")
+
+
+def _convert(what, function, shape, name, output):
+    """Converts a function of one batch, float32 `(batch, *shape)`; `name` and `output` are its tensors in ONNX."""
+    import onnx
+    import tensorflow as tf
+    import tf2onnx
+
+    spec = tf.TensorSpec((None, *shape), tf.float32, name=name)
+    traced = tf.function(lambda x: {output: function(x)}, input_signature=[spec])
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # it logs what it cannot convert, and writes a file nevertheless
     try:
-        proto, _ = tf2onnx.convert.from_function(logits, input_signature=signature, opset=OPSET)
+        proto, _ = tf2onnx.convert.from_function(traced, input_signature=[spec], opset=OPSET)
     except Exception as error:  # it can fail in any way
         cause = " ".join(str(error).split())[:300]
         raise UnsupportedOpError(
-            f"The network must be one that tf2onnx can convert. It fails: {cause}. Export a SavedModel alone, or put "
-            "other layers in their place."
+            f"The {what} must be one that tf2onnx can convert. It fails: {cause}. Export a SavedModel alone, or put "
+            "other operations in their place."
         ) from error
     finally:
         logger.setLevel(level)
-    _embed_captured(proto, logits.get_concrete_function())
+    _embed_captured(proto, traced.get_concrete_function())
     missing = sorted({node.op_type for node in proto.graph.node if not onnx.defs.has(node.op_type, node.domain)})
     if missing:
         raise UnsupportedOpError(
-            f"The network must be made of operations that ONNX has. Received: {', '.join(missing)}, which tf2onnx "
-            "cannot convert. Export a SavedModel alone, or put other layers in their place."
+            f"The {what} must be made of operations that ONNX has. Received: {', '.join(missing)}, which tf2onnx "
+            "cannot convert. Export a SavedModel alone, or put other operations in their place."
         )
     names = [tensor.name for tensor in (*proto.graph.input, *proto.graph.output)]
-    if names != ["images", "logits"]:
+    if names != [name, output]:
         raise UnsupportedOpError(
-            f"The network must be a function of its images alone. Received: inputs and outputs {names}."
+            f"The {what} must be a function of its {name} alone. Received: inputs and outputs {names}."
         )
-    return _with_constant_shapes(proto)
+    return proto
 
 
 def _layers(network):
@@ -195,24 +212,40 @@ def wrap(network_proto: "onnx.ModelProto", model: ServingModel, *, metadata: str
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(v), _own(n)) for n, v in constants.items())
-    inputs = {
+    _add_acceptance(graph, model)
+    inputs: dict[str, tuple[int, list[Any]]] = {
         "images": (TensorProto.FLOAT, [_BATCH, *model.image_shape]),
         "threshold": (TensorProto.FLOAT, []),  # with a value among the initializers: it may be left out
     }
-    outputs = {
+    outputs: dict[str, tuple[int, list[Any]]] = {
         "label": (TensorProto.INT64, [_BATCH]),
         "confidence": (TensorProto.FLOAT, [_BATCH]),
         "probabilities": (TensorProto.FLOAT, [_BATCH, model.num_classes]),
         "logits": (TensorProto.FLOAT, [_BATCH, model.num_classes]),
         "accepted": (TensorProto.BOOL, [_BATCH]),
+        "score": (TensorProto.FLOAT, [_BATCH]),
     }
     del graph.input[:], graph.output[:]
-    graph.input.extend(helper.make_tensor_value_info(name, *what) for name, what in inputs.items())
-    graph.output.extend(helper.make_tensor_value_info(name, *what) for name, what in outputs.items())
+    graph.input.extend(helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items())
+    graph.output.extend(helper.make_tensor_value_info(name, *outputs[name]) for name in model.outputs)
     if metadata is not None:
         set_metadata(proto, metadata)
     onnx.checker.check_model(proto, full_check=True)
     return proto
+
+
+def _add_acceptance(graph, model):
+    """Compares the score with the threshold: the confidence, or what another score makes of the logits."""
+    import onnx
+
+    if "score" in model.outputs:
+        score = convert_score(model.score, model.num_classes)
+        score = onnx.compose.add_prefix(score, _own(""), rename_inputs=False, rename_outputs=False)
+        graph.node.extend(score.graph.node)
+        graph.initializer.extend(score.graph.initializer)
+    decides = "score" if "score" in model.outputs else "confidence"
+    graph.node.append(_node("GreaterOrEqual", [decides, "threshold"], "reaches", {}))
+    graph.node.append(_node("And", ["usable", "reaches"], "accepted", {}))
 
 
 def set_metadata(proto: "onnx.ModelProto", text: str) -> None:
@@ -231,7 +264,7 @@ class Predictor:
         model: `ServingModel` it was wrapped for.
 
     Attributes:
-        proto, image_shape, num_classes, temperature, threshold: As given.
+        proto, image_shape, num_classes, temperature, threshold, outputs: As given.
     """
 
     def __init__(self, proto: "onnx.ModelProto", model: ServingModel) -> None:
@@ -241,13 +274,14 @@ class Predictor:
         self.num_classes = model.num_classes
         self.temperature = model.temperature
         self.threshold = model.threshold
+        self.outputs = list(model.outputs)
 
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Computes the outputs of all images, float or uint8, in batches; a dict of arrays."""
         return in_batches(self._run, np.asarray(images))
 
     def _run(self, images):
-        return dict(zip(OUTPUTS, self._session.run(list(OUTPUTS), {"images": images.numpy()}), strict=True))
+        return dict(zip(self.outputs, self._session.run(self.outputs, {"images": images.numpy()}), strict=True))
 
 
 def _node(op, inputs, output, attributes):

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_acet import classifiers, evaluation
 from keras_acet.classifiers import Classifier, KerasClassifier
 from keras_acet.datasets import Data
-from keras_acet.scores import MaxSoftmax
+from keras_acet.scores import Score
 
 from . import artifacts, metadata, model_card, verification
 from .artifacts import Artifact, Source, Subject
@@ -57,9 +57,9 @@ def export_model(
             objects, of your own say.
         version: int >= 1, or None for the next one.
         threshold: What decides by default: "95", "99" (share of in-distribution images accepted), "conformal", or a
-            float in [0, 1).
+            float in the range of the score, [0, 1) for the confidence.
         resize: Whether encoded images of another size are resized instead of refused.
-        protocol: `evaluation.Protocol` for the measurements.
+        protocol: `evaluation.Protocol` for the measurements; its score decides what is accepted.
         suite: Function `(epsilon, *, seed)` that returns the attacks on noise, as `evaluation.full_suite`.
         store: `evaluation.Store`, to go on with what was computed before.
         progress: None, or a function of a text, told what goes on.
@@ -82,16 +82,16 @@ def export_model(
     chosen = artifacts.chosen(formats)
     classifier = _keras_classifier(model)
     name = classifier.name if name is None else name
-    _check_arguments(name, threshold)
+    protocol = protocol or evaluation.Protocol()
+    _check_arguments(name, threshold, protocol.score)
     directory = pathlib.Path(directory) / name
     check_version(directory, version)
     classifier = classifiers.check(classifier, data)
     tell = progress or (lambda text: None)
-    source = Source(classifier, data)
+    source = Source(classifier, data, protocol.score)
     for artifact in chosen:  # before the attacks, which take longest
         artifact.limits(source)
-    protocol = (protocol or evaluation.Protocol()).for_data(data)
-    measurements = Measurements(classifier, data, protocol, suite, store or evaluation.Store(), tell)
+    measurements = Measurements(classifier, data, protocol.for_data(data), suite, store or evaluation.Store(), tell)
     subject = _subject(name, source, measurements, threshold, resize)
     about, subjects = _with_variants(subject, chosen, tell)
     with new_version(directory, version) as new:
@@ -113,7 +113,12 @@ def _keras_classifier(model: keras.Model | Classifier) -> KerasClassifier:
     return classifier
 
 
-def _check_arguments(name, threshold):
+def _check_arguments(name, threshold, score):
+    if type(score).observe is not Score.observe:
+        raise ValueError(
+            f"An export decides by a score of the logits. Received: {score.name}, which looks at something else. Leave "
+            "`protocol.score` out to decide by the confidence."
+        )
     if isinstance(threshold, str) and threshold not in THRESHOLDS:
         raise ValueError(f"`threshold` must be '95', '99', 'conformal' or a number. Received: threshold={threshold!r}.")
     if not isinstance(threshold, str):
@@ -121,7 +126,7 @@ def _check_arguments(name, threshold):
             raise TypeError(
                 f"`threshold` must be '95', '99', 'conformal' or a number. Received: threshold={threshold!r}."
             )
-        MaxSoftmax().check_threshold(float(threshold))
+        score.check_threshold(float(threshold))
     if not name or name.startswith(".") or any(letter in "/\\:" or not letter.isprintable() for letter in name):
         raise ValueError(
             f"`name` must be usable as the name of a folder: not hidden, without / \\ and :. Received: name={name!r}."

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_acet._prediction import as_float
-from keras_acet.serving import OUTPUTS
+from keras_acet.serving import deciding
 
 from .artifacts.base import Artifact, Live, Load, source_of
 from .clients.images import takes_files
@@ -78,7 +78,7 @@ def cases(model: Live, sets: list[ImageSet]) -> list[Case]:
             files = [_png(image) for image in levels]
             broken = [b"not an image", files[0][:-20]]
             refused = model.predict(np.full((len(broken), *model.image_shape), np.nan))
-            expected = {name: np.concatenate([expected[name], refused[name]]) for name in OUTPUTS}
+            expected = {name: np.concatenate([expected[name], refused[name]]) for name in expected}
             encoded = {"image_bytes": np.array([*files, *broken])}
             found.append(Case("encoded images, two of them broken", "serving_bytes", encoded, expected))
     one = next(case for case in found if len(case.expected["label"]))  # of test images, which are all usable
@@ -113,7 +113,7 @@ def guard_cases(images: np.ndarray) -> np.ndarray:
 def _with_threshold(case, threshold):
     """The same images with a threshold of the request."""
     inputs = {**case.inputs, "threshold": np.array([threshold], np.float32)}
-    expected = {**case.expected, "accepted": case.expected["confidence"] >= np.float32(threshold)}
+    expected = {**case.expected, "accepted": deciding(case.expected) >= np.float32(threshold)}
     return Case("a threshold of the request", "serving_threshold", inputs, expected)
 
 
@@ -200,7 +200,8 @@ def compare(case: Case, outputs: dict[str, np.ndarray], threshold: float | np.nd
     """Compares the outputs of an artifact with those of the live model.
 
     Labels and decisions have to be equal, save where the live model is itself undecided: where another class is within
-    `2 TOLERANCE` of the largest probability, or the confidence within `TOLERANCE` of the threshold. How many images
+    `2 TOLERANCE` of the largest probability, or the confidence, or score, within the tolerance of
+    the threshold. How many images
     that were is reported.
 
     Returns:
@@ -208,25 +209,25 @@ def compare(case: Case, outputs: dict[str, np.ndarray], threshold: float | np.nd
         "failures", a list of texts.
     """
     expected, failures = case.expected, []
-    if sorted(outputs) != sorted(OUTPUTS):
-        return {"images": 0, "failures": [f"outputs {sorted(outputs)} instead of {sorted(OUTPUTS)}"]}
-    for name in OUTPUTS:
+    if sorted(outputs) != sorted(expected):
+        return {"images": 0, "failures": [f"outputs {sorted(outputs)} instead of {sorted(expected)}"]}
+    for name in expected:
         if outputs[name].shape != expected[name].shape or outputs[name].dtype != expected[name].dtype:
             got, wanted = (f"{x[name].dtype} {x[name].shape}" for x in (outputs, expected))
             failures.append(f"{name} is {got} instead of {wanted}")
     if failures:
         return {"images": len(expected["label"]), "failures": failures}
     result: dict[str, Any] = {"images": len(expected["label"])}
-    for name in ("probabilities", "confidence", "logits"):
+    for name in [name for name in ("probabilities", "confidence", "logits", "score") if name in expected]:
         difference = np.abs(outputs[name].astype(np.float64) - expected[name])
         result[name] = float(difference.max(initial=0.0))
-        scale = max(1.0, float(np.abs(expected[name]).max(initial=0.0)))
-        if not result[name] <= (_LOGITS_TOLERANCE * scale if name == "logits" else TOLERANCE):
+        if not result[name] <= _tolerance(name, expected[name]):
             failures.append(f"{name} differ by {result[name]:.2g}")
     rows = np.arange(result["images"])
     probabilities = expected["probabilities"]
     label_is_tied = probabilities.max(axis=1, initial=0) - probabilities[rows, outputs["label"]] <= 2 * TOLERANCE
-    decision_is_tied = np.abs(expected["confidence"] - np.asarray(threshold)) <= TOLERANCE
+    name = "score" if "score" in expected else "confidence"
+    decision_is_tied = np.abs(expected[name] - np.asarray(threshold)) <= _tolerance(name, expected[name])
     other_label = outputs["label"] != expected["label"]
     other_decision = outputs["accepted"] != expected["accepted"]
     result["ties"] = int((other_label & label_is_tied | other_decision & decision_is_tied).sum())
@@ -234,6 +235,13 @@ def compare(case: Case, outputs: dict[str, np.ndarray], threshold: float | np.nd
         if (other & ~tied).any():
             failures.append(f"{int((other & ~tied).sum())} {what} differ")
     return {**result, "failures": failures}
+
+
+def _tolerance(name, values):
+    """How far an output may be off: logits, and what else has no range, by their size."""
+    if name in ("logits", "score"):
+        return _LOGITS_TOLERANCE * max(1.0, float(np.abs(values).max(initial=0.0)))
+    return TOLERANCE
 
 
 def report(

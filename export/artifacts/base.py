@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from keras_acet.export.measuring import Measurements
     from keras_acet.export.metadata import Metadata
     from keras_acet.export.verification import Case
+    from keras_acet.scores import Score
 
 T = TypeVar("T")
 Run = Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]]
@@ -40,11 +41,13 @@ class Source:
     Args:
         classifier: `classifiers.KerasClassifier`.
         data: `datasets.Data`.
+        score: `scores.Score` of logits that decides.
     """
 
-    def __init__(self, classifier: "KerasClassifier", data: "Data") -> None:
+    def __init__(self, classifier: "KerasClassifier", data: "Data", score: "Score") -> None:
         self.classifier = classifier
         self.data = data
+        self.score = score
         self._made: dict[Callable, Any] = {}
 
     def once(self, make: Callable[["Source"], T]) -> T:

@@ -5,6 +5,8 @@ import pathlib
 import shlex
 from typing import TYPE_CHECKING, ClassVar
 
+from keras_acet.scores import MaxSoftmax
+
 from .. import onnx_graph
 from ..clients.images import takes_files
 from .base import Artifact, Run, Source, Subject
@@ -51,8 +53,10 @@ class OnnxFile(Artifact):
     may_refuse_empty_batches = True  # and it may break off the process
 
     def limits(self, source: Source) -> None:
-        """Converts the network: it may have an operation that ONNX lacks."""
+        """Converts network and score: they may have an operation that ONNX lacks."""
         source.once(converted)
+        if not isinstance(source.score, MaxSoftmax):
+            onnx_graph.convert_score(source.score, source.data.num_classes)
 
     def proto(self, subject: Subject) -> "onnx.ModelProto":
         """Returns the `onnx.ModelProto` that is written, but for its metadata."""

@@ -125,7 +125,8 @@ def write_savedmodel(
         resize: Whether decoded images of another size are resized: bilinear, antialiased, without keeping the aspect.
     """
     module = tf.Module()
-    module.variables_of_network = [variable.value for variable in model.network.variables]
+    network: Any = model.network
+    module.variables_of_network = [variable.value for variable in network.variables]
     module.metadata_file = tf.saved_model.Asset(str(metadata_path))
     shape = model.image_shape
     images = tf.TensorSpec((None, *shape), tf.float32, name="images")

@@ -57,7 +57,7 @@ class RestClient:
         answer = self._predict({"signature_name": "serving_bytes", "instances": [instance]})[0]
         accepted = answer["accepted"]
         if self._threshold is not None:  # what the guard refused has logits 0
-            accepted = any(answer["logits"]) and answer["confidence"] >= self._threshold
+            accepted = any(answer["logits"]) and answer.get("score", answer["confidence"]) >= self._threshold
         label = self._names[answer["label"]] if self._names else str(answer["label"])
         return {"label": label, "confidence": answer["confidence"], "accepted": accepted}
 

@@ -1,5 +1,6 @@
 """The protocol of artifacts: one conformance test for all of them, and one of a user's own."""
 
+import dataclasses
 import inspect
 import json
 import pathlib
@@ -8,13 +9,17 @@ import types
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
+import tensorflow as tf
 
 import keras_acet as ka
 from keras_acet import classifiers, datasets, evaluation
 from keras_acet.attack import PGD
 from keras_acet.export import artifacts, stage, verification
 from keras_acet.export.artifacts import Artifact
+from keras_acet.export.metadata import read
+from keras_acet.scores import Score
 
 
 def load_dense(path):
@@ -154,6 +159,54 @@ def test_a_wrong_one_is_refused_and_leaves_nothing(classifier, digits, tmp_path)
     with pytest.raises(verification.VerificationError, match=r"wrong.npz \(numpy\) .* test images.*: probabilities"):
         export(classifier, digits, tmp_path / "export", [DenseWeights(), WrongWeights()])
     assert list(tmp_path.iterdir()) == []
+
+
+class Margin(Score):
+    """The gap between the two largest logits."""
+
+    name = "margin"
+    lowest = 0.0
+
+    def __call__(self, logits):
+        largest = tf.math.top_k(logits, 2).values
+        return largest[:, 0] - largest[:, 1]
+
+
+def test_a_score_of_ones_own_decides(classifier, digits, tmp_path):
+    protocol = dataclasses.replace(QUICK["protocol"], score=Margin())
+    about = {"formats": ["onnx"], "name": "margin", **QUICK, "protocol": protocol}
+    version = ka.export_model(classifier, digits, tmp_path, **about)
+    metadata = read(version / "metadata.json")
+    assert metadata.score == "margin" and metadata.threshold.value == metadata.thresholds[0].threshold
+    session = onnxruntime.InferenceSession(version / "model.onnx", providers=["CPUExecutionProvider"])
+    images = digits.test_images[:100].astype(np.float32)
+    logits, score, accepted = session.run(["logits", "score", "accepted"], {"images": images})
+    ordered = np.sort(logits, axis=1)
+    np.testing.assert_allclose(score, ordered[:, -1] - ordered[:, -2], atol=1e-5)
+    np.testing.assert_array_equal(accepted, score >= np.float32(metadata.threshold.value))
+    assert 0 < accepted.mean() < 1
+    with pytest.raises(ValueError, match="The demo page shows decisions by the confidence. Received: .* by margin"):
+        ka.export.write_demo(version, tmp_path / "page")
+
+
+class OfFeatures(Margin):
+    name = "of_features"
+
+    def observe(self, network):
+        return lambda images: (network(images), network(images))
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "message"),
+    [
+        (OfFeatures(), "95", "decides by a score of the logits. Received: of_features, which looks at something else"),
+        (Margin(), -1.0, r"`threshold` must be in \[0, inf\), the range of the score margin"),
+    ],
+)
+def test_scores_that_cannot_be_exported(classifier, digits, tmp_path, score, threshold, message):
+    protocol = dataclasses.replace(QUICK["protocol"], score=score)
+    with pytest.raises(ValueError, match=message):
+        ka.export_model(classifier, digits, tmp_path, threshold=threshold, **{**QUICK, "protocol": protocol})
 
 
 def test_limits_come_before_any_work(digits, tmp_path, monkeypatch):
