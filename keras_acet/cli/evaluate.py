@@ -52,7 +52,7 @@ def _define(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_list(
         "measure",
         [],
-        "Measure nothing but these, such as test_set,worst_case_noise; --measure=? lists all (default: those that apply).",
+        "Measure nothing but these, such as test_set,noise; --measure=? lists all (default: those that apply).",
         flag_values=values,
     )
     absl_flags.DEFINE_list("skip", [], "Leave these measurements out.", flag_values=values)

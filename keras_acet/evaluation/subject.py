@@ -163,7 +163,7 @@ class Subject:
         Returns:
             dict of "logits"; and of "observed", if the score looks at something else.
         """
-        if self._score_sees_logits:
+        if self.score_sees_logits:
             return {f"{prefix}logits": self.logits(images)}
         observe = self.score.observe(self.classifier.network)
         logits, observed = in_batches(traced(observe, images), images)
@@ -181,7 +181,8 @@ class Subject:
         return self.score.of(found[name] if name in found else found[f"{prefix}logits"])
 
     @property
-    def _score_sees_logits(self) -> bool:
+    def score_sees_logits(self) -> bool:
+        """Whether the score needs nothing but logits."""
         return type(self.score).observe is Score.observe
 
     def _checked(self, logits: np.ndarray) -> np.ndarray:
@@ -281,7 +282,7 @@ class Subject:
             "seed": self.seed,
             "version": __version__,
         }
-        if not self._score_sees_logits:
+        if not self.score_sees_logits:
             found["score"] = keys.describe(self.score)
         if measurement.sets:
             found["sets"] = {name: self.data.ood_digest(name) for name in measurement.sets}

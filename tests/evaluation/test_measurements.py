@@ -10,7 +10,8 @@ import pytest
 from helpers.toys import data_of, hidden_rise, linear_network, small, softmax_of
 
 from keras_acet import attack, datasets, evaluation, report
-from keras_acet.classifiers import Classifier
+from keras_acet.classifiers import FunctionClassifier, KerasClassifier
+from keras_acet.classifiers.base import Classifier
 from keras_acet.evaluation import Finding, Measurement, Store, Subject, measurements
 from keras_acet.evaluation.keys import describe
 from keras_acet.scores import MaxSoftmax, Score
@@ -29,7 +30,7 @@ def quick(**numbers):
 
 
 def keras_classifier(network, **about):
-    return Classifier(network, "keras", sha256="fixed", **about)
+    return KerasClassifier(network, sha256="fixed", **about)
 
 
 def resolved(*chosen, data=None, **numbers):
@@ -146,7 +147,8 @@ def test_other_images_of_a_set_are_another_key_and_digested_once():
 def test_another_network_is_another_key_and_others_count_where_they_are_transferred_from():
     data = data_of(IMAGES, LABELS)
     protocol = quick().for_data(data)
-    subjects = [Subject(Classifier(None, "keras", sha256=digits, name=digits), data, protocol) for digits in "abc"]
+    network = linear_network()
+    subjects = [Subject(KerasClassifier(network, sha256=digits, name=digits), data, protocol) for digits in "abc"]
     noise, worst = measurements.resolved([measurements.Noise(), measurements.WorstCaseNoise()], protocol, data)
     assert subjects[0].key(noise) != subjects[1].key(noise)
     keys = []
@@ -292,17 +294,26 @@ def test_a_measurement_alone_needs_no_other_in_the_list():
         json.dumps(to_json(found.result), allow_nan=False)
 
 
+class OfArrays(Classifier):
+    """As an ONNX file is called: arrays in, arrays out."""
+
+    description = "a file"
+    kind = "onnx"
+
+    def logits(self, images):
+        return np.concatenate([4 * images, np.zeros_like(images)], axis=1).astype(np.float32)
+
+
 def test_what_cannot_be_had_is_told_once_with_its_reason():
     data = data_of(IMAGES, LABELS, {"more": IMAGES[:3], "none": "not in the data directory"})
-    network = linear_network()
-    classifier = Classifier(lambda x: network(x), "onnx", name="file")
+    classifier = OfArrays(name="file")
     protocol = quick(larger_epsilon=0.5, num_adversarial=2, num_bounded=2, num_trials=2)
     chosen = [measurements.build(name) for name in measurements.names()]
     (found,) = evaluation.evaluate_all([classifier], data, protocol, measurements=chosen)
     first, *others = found.result.left_out
     assert first == (
         "worst-case noise; worst-case noise, 0.5; interval bounds; worst-case more; worst-case none; adversarial "
-        "samples: an ONNX file gives no gradients"
+        "samples: file, a file, gives no gradients"
     )
     assert [sentence.partition(":")[0] for sentence in others] == ["exact alpha", "maps of the plane"]
     assert found["none"].note == "not in the data directory"
@@ -356,6 +367,32 @@ def test_detection_is_measured_on_the_score_and_mmc_on_the_confidence():
     assert of_gap.about.settings.score == "Gap()"
     with pytest.raises(TypeError, match="`score` must be a `scores.Score`. Received: score='gap'"):
         evaluation.Protocol(score="gap")
+
+
+class FirstPixel(Gap):
+    """Looks at the image beside the logits, as a score of a network's features would."""
+
+    name = "first_pixel"
+
+    def __call__(self, observed):
+        return observed[:, 0]
+
+    def observe(self, network):
+        return lambda images: (network(images), images)
+
+
+def test_a_score_of_what_a_network_observes(tmp_path):
+    test, ood = np.array([[0.9], [0.8]], np.float32), np.array([[0.1], [0.85]], np.float32)
+    data, store = data_of(test, np.array([0, 0]), {"low": ood}), Store(tmp_path)
+    chosen = [measurements.TestSet(), measurements.OutDistribution()]
+    classifier = keras_classifier(linear_network())
+    evaluation.evaluate(classifier, data, quick(), measurements=chosen, store=store)
+    found = evaluation.evaluate(classifier, data, quick(score=FirstPixel()), measurements=chosen, store=store)
+    np.testing.assert_allclose(found.arrays.score["ood", "low", None], [0.1, 0.85])
+    assert found["low"].auroc.value == pytest.approx(3 / 4)
+    assert len(list(tmp_path.iterdir())) == 4  # what the score observes is another result
+    found = next(evaluation.evaluate_all([OfArrays()], data, quick(score=FirstPixel()), measurements=chosen[:1]))
+    assert found.result.left_out == ["test set: the score first_pixel looks into a network, which a file hides"]
 
 
 # -- what is shown
@@ -426,16 +463,16 @@ def test_progress_tells_each_stage_and_how_much_is_left(tmp_path):
 def test_evaluate_changes_nothing_of_what_it_is_given():
     data = data_of(IMAGES, LABELS)
     network = linear_network()
-    classifiers = [Classifier(lambda x: keras.ops.round(network(x)), "keras"), Classifier(hidden_rise(), "keras")]
-    before = [dict(vars(one)) for one in classifiers]
-    evaluation.evaluate(classifiers[0], data, quick(), transfer_from=[classifiers[1], classifiers[1]])
-    for one, kept in zip(classifiers, before, strict=True):
-        assert (one.name, one.kind, one.sha256) == (kept["name"], kept["kind"], kept["sha256"])
+    classifiers = [FunctionClassifier(lambda x: keras.ops.round(network(x))), KerasClassifier(hidden_rise())]
+    before = [(one.name, one.is_differentiable, one.sha256) for one in classifiers]
+    found = evaluation.evaluate(classifiers[0], data, quick(), transfer_from=[classifiers[1], classifiers[1]])
+    assert found.result.differentiable is False
+    assert [(one.name, one.is_differentiable, one.sha256) for one in classifiers] == before
 
 
 def test_names_are_made_apart_by_folder_and_number(tmp_path):
     paths = [tmp_path / "a" / "net.keras", tmp_path / "b" / "net.keras", tmp_path / "b" / "net.keras", None]
-    classifiers = [Classifier(None, "keras", name="net", path=path) for path in paths]
+    classifiers = [OfArrays(name="net", path=path) for path in paths]
     assert evaluation.names_apart(classifiers) == ["a/net", "b/net (2)", "b/net (3)", "net"]
     assert [one.name for one in classifiers] == ["net"] * 4
 

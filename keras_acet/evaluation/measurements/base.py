@@ -100,6 +100,8 @@ class Measurement(abc.ABC):
             return f"the data are not images but of shape {subject.data.image_shape}"
         if "gradients" in self.needs and not subject.is_differentiable:
             return f"{subject.name}, {subject.classifier.description}, gives no gradients"
+        if not subject.score_sees_logits and subject.classifier.network is None:
+            return f"the score {subject.score.name} looks into a network, which {subject.classifier.description} hides"
         if "layers" in self.needs:
             try:
                 subject.pieces()
