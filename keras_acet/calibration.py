@@ -171,9 +171,9 @@ def conformal_threshold(confidence: npt.ArrayLike, alpha: float, *, lowest: floa
 
     It is the `k`-th smallest of the `n` confidences, `k = floor(alpha (n + 1))`, and `lowest` (accept all) if `k` is 0,
     that is for fewer than `1 / alpha - 1` images. Accept an image if its confidence is `>=` the threshold. If it and
-    the `n` images are exchangeable (independent draws from one distribution, say), its rank among all `n + 1` is uniform,
-    so `P(confidence < threshold) <= k / (n + 1) <= alpha`; ties can only lower that. The probability is over the
-    draw of the `n` images as well. It holds for any network, right or wrong, and says nothing about OOD images.
+    the `n` images are exchangeable (independent draws from one distribution, say), its rank among all `n + 1` is
+    uniform, so `P(confidence < threshold) <= k / (n + 1) <= alpha`; ties can only lower that. The probability is over
+    the draw of the `n` images as well. It holds for any network, right or wrong, and says nothing about OOD images.
 
     Args:
         confidence: Float array of shape `(n,)`, of images that had no part in training or in fitting a temperature.
