@@ -6,11 +6,11 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_acet import evaluation
+from keras_acet.calibration import CalibrationResult
 from keras_acet.classifiers import Classifier
 from keras_acet.datasets import Data
 from keras_acet.evaluation.measurements.calibration import Calibration, calibrate, calibration_images
 from keras_acet.evaluation.measurements.worst_case_noise import AttackedNoise
-from keras_acet.evaluation.results import CalibrationResult
 from keras_acet.serving import ServingModel, deciding
 
 from .artifacts.base import Live
@@ -68,7 +68,7 @@ class Measurements:
         progress: None, or a function of a text, told what goes on.
 
     Attributes:
-        calibration: `evaluation.results.CalibrationResult`.
+        calibration: `calibration.CalibrationResult`.
         test_images, test_labels: Those that are scored.
     """
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_acet import metrics
-from keras_acet.evaluation.results import CalibrationErrors, CalibrationResult, Threshold
+from keras_acet.calibration import CalibrationErrors, CalibrationResult, Threshold
 from keras_acet.files import sha256_of_file
 from keras_acet.scores import MaxSoftmax
 from keras_acet.serving import BOX_TOLERANCE, ServingModel

@@ -1,5 +1,7 @@
 """The deployable classifier: guard, network, temperature, decision, with named outputs."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -90,7 +92,7 @@ class ServingModel:
             raise ValueError(
                 "`threshold` must be a number. Received: threshold=nan. To accept every usable image use None."
             )
-        self.network = network
+        self.network: Any = network
         self.image_shape = tuple(image_shape)
         self.num_classes = num_classes
         self.temperature = float(temperature)

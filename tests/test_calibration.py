@@ -7,6 +7,7 @@ import scipy.special
 import tensorflow as tf
 
 from keras_acet import calibration, metrics, scores
+from keras_acet.typed_json import from_json, to_json
 
 
 def sample(temperature, *, n=4000, num_classes=10, seed=0):
@@ -86,8 +87,8 @@ def test_reliability_by_hand():
     logits = [[np.log(3), 0.0], [np.log(3), 0.0], [np.log(9), 0.0]]
     bins = calibration.reliability(logits, [0, 1, 0])
     assert len(bins) == 15
-    assert bins[11] == pytest.approx([0.75, 0.5, 2]) and bins[13] == pytest.approx([0.9, 1.0, 1])
-    assert all(bins[b] == [None, None, 0] for b in set(range(15)) - {11, 13})
+    assert bins[11] == pytest.approx((0.75, 0.5, 2)) and bins[13] == pytest.approx((0.9, 1.0, 1))
+    assert all(bins[b] == (None, None, 0) for b in set(range(15)) - {11, 13})
     ece = sum(count * abs(accuracy - confidence) for confidence, accuracy, count in bins if count) / 3
     assert ece == pytest.approx(metrics.expected_calibration_error(logits, [0, 1, 0]), abs=1e-15)
 
@@ -95,9 +96,9 @@ def test_reliability_by_hand():
 def test_risk_coverage_by_hand():
     # .9 right; .8 wrong and .8 right together; .5 wrong. Coverage 1/4, 3/4, 1 at risk 0, 1/3, 1/2.
     found = calibration.risk_coverage([0.8, 0.5, 0.9, 0.8], [0, 0, 1, 1])
-    assert found["coverage"] == [0.25, 0.75, 1.0]
-    assert found["risk"] == pytest.approx([0, 1 / 3, 1 / 2])
-    assert found["aurc"] == pytest.approx(0.25 * 0 + 0.5 / 3 + 0.25 / 2)
+    assert found.coverage == [0.25, 0.75, 1.0]
+    assert found.risk == pytest.approx([0, 1 / 3, 1 / 2])
+    assert found.aurc == pytest.approx(0.25 * 0 + 0.5 / 3 + 0.25 / 2)
 
 
 def test_risk_coverage_properties():
@@ -106,18 +107,15 @@ def test_risk_coverage_properties():
     found = calibration.risk_coverage(confidence, correct)
     wrong = 1 - correct[np.argsort(-confidence)]
     risks = np.cumsum(wrong) / np.arange(1, 1001)
-    assert found["aurc"] == pytest.approx(risks.mean(), abs=1e-12)
-    assert found["coverage"] == pytest.approx(np.arange(1, 101) / 100)
-    assert found["risk"] == pytest.approx(risks[9::10])
+    assert found.aurc == pytest.approx(risks.mean(), abs=1e-12)
+    assert found.coverage == pytest.approx(np.arange(1, 101) / 100)
+    assert found.risk == pytest.approx(risks[9::10])
     order = rng.permutation(1000)
     tied = np.round(confidence, 1)
     assert calibration.risk_coverage(tied, correct) == calibration.risk_coverage(tied[order], correct[order])
     constant = calibration.risk_coverage(np.ones(1000), correct)
-    assert constant == {
-        "coverage": [1.0],
-        "risk": [pytest.approx(1 - correct.mean())],
-        "aurc": pytest.approx(risks[-1]),
-    }
+    assert constant.coverage == [1.0] and constant.risk == [pytest.approx(1 - correct.mean())]
+    assert constant.aurc == pytest.approx(risks[-1])
 
 
 def test_accepting_threshold():
@@ -156,45 +154,45 @@ def test_conformal_guarantee_holds(decimals):
 def test_thresholds():
     rng = np.random.default_rng(0)
     found = calibration.thresholds(rng.uniform(size=999), rng.uniform(size=500), worst_noise_confidence=[0.1, 0.01])
-    assert [x["name"] for x in found] == [
+    assert [x.name for x in found] == [
         "95 % of in-distribution images accepted",
         "99 % of in-distribution images accepted",
         "split conformal",
     ]
-    assert [x["threshold"] for x in found] == pytest.approx([0.05, 0.01, 0.05], abs=0.03)
-    assert [x["accepted_test"] for x in found] == pytest.approx([0.95, 0.99, 0.95], abs=0.04)
-    assert found[0]["accepted_worst_noise"] == 0.5
-    assert "probability of at least 95 %" in found[2]["guarantee"] and "999 held-out" in found[2]["guarantee"]
+    assert [x.threshold for x in found] == pytest.approx([0.05, 0.01, 0.05], abs=0.03)
+    assert [x.accepted_test for x in found] == pytest.approx([0.95, 0.99, 0.95], abs=0.04)
+    assert found[0].accepted_worst_noise == 0.5
+    assert "probability of at least 95 %" in found[2].guarantee and "999 held-out" in found[2].guarantee
     few = calibration.thresholds([0.5] * 18, [0.4])
-    assert few[2]["threshold"] == 0.0 and few[2]["accepted_test"] == 1.0 and few[2]["accepted_worst_noise"] is None
-    assert few[2]["guarantee"] == "Every image is accepted: 18 held-out images are too few for 95 %, which takes 19."
-    assert few[0]["threshold"] == 0.5 and few[0]["accepted_test"] == 0.0
+    assert few[2].threshold == 0.0 and few[2].accepted_test == 1.0 and few[2].accepted_worst_noise is None
+    assert few[2].guarantee == "Every image is accepted: 18 held-out images are too few for 95 %, which takes 19."
+    assert few[0].threshold == 0.5 and few[0].accepted_test == 0.0
 
 
 def test_calibrate():
     held_out, test = sample(3.0, n=2000, seed=1), sample(3.0, n=2000, seed=2)
     noise = np.random.default_rng(0).normal(size=(50, 10))
     found = calibration.calibrate(*held_out, *test, worst_noise_logits=noise)
-    assert found["num_images"] == 2000
-    assert found["temperature"] == pytest.approx(3.0, rel=0.1)
+    assert found.num_images == 2000
+    assert found.temperature == pytest.approx(3.0, rel=0.1)
     for name in ("ece", "ece_equal_mass", "nll", "brier"):
-        assert found["after"][name] < found["before"][name]
+        assert getattr(found.after, name) < getattr(found.before, name)
     # 2000 images in 15 bins: each bin's |accuracy - confidence| is about .8 * .4 / sqrt(133) = .03 if calibrated.
-    assert found["after"]["ece"] < 0.045
-    scaled = test[0] / found["temperature"]
-    assert found["after"]["nll"] == pytest.approx(metrics.negative_log_likelihood(scaled, test[1]))
-    assert found["reliability"]["before"] == calibration.reliability(*test)
-    assert sum(count for _, _, count in found["reliability"]["after"]) == 2000
-    assert found["risk_coverage"]["risk"][-1] == metrics.classification_error(*test)["value"]
+    assert found.after.ece < 0.045
+    scaled = test[0] / found.temperature
+    assert found.after.nll == pytest.approx(metrics.negative_log_likelihood(scaled, test[1]))
+    assert found.reliability.before == calibration.reliability(*test)
+    assert sum(count for _, _, count in found.reliability.after) == 2000
+    assert found.risk_coverage.risk[-1] == metrics.classification_error(*test)["value"]
     # Thresholds are those of the scaled confidence, from the 1000 images that did not give the temperature.
-    assert [x["num_images"] for x in found["thresholds"]] == [1000] * 3
-    for row, share in zip(found["thresholds"], (0.95, 0.99, 0.95), strict=True):
-        assert row["accepted_test"] == np.mean(metrics.max_confidence(scaled) >= row["threshold"])
+    assert [x.num_images for x in found.thresholds] == [1000] * 3
+    for row, share in zip(found.thresholds, (0.95, 0.99, 0.95), strict=True):
+        assert row.accepted_test == np.mean(metrics.max_confidence(scaled) >= row.threshold)
         # Two samples, of 1000 and 2000: standard error sqrt(.05 * .95 * (1/1000 + 1/2000)) = .0084; 4 of them.
-        assert row["accepted_test"] == pytest.approx(share, abs=0.034)
-        confidence = metrics.max_confidence(noise / found["temperature"])
-        assert row["accepted_worst_noise"] == np.mean(confidence >= row["threshold"])
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+        assert row.accepted_test == pytest.approx(share, abs=0.034)
+        confidence = metrics.max_confidence(noise / found.temperature)
+        assert row.accepted_worst_noise == np.mean(confidence >= row.threshold)
+    assert from_json(calibration.CalibrationResult, json.loads(json.dumps(to_json(found), allow_nan=False))) == found
     assert calibration.calibrate(*held_out, *test, worst_noise_logits=noise) == found
 
 
@@ -203,8 +201,8 @@ def test_calibrate_keeps_temperature_one_where_the_data_set_none(labels):
     logits, _ = sample(1.0, n=100)
     labels = getattr(logits, labels)(axis=1)
     found = calibration.calibrate(logits, labels, logits, labels)
-    assert found["temperature"] == 1.0 and found["before"] == found["after"]
-    assert all(x["accepted_worst_noise"] is None for x in found["thresholds"])
+    assert found.temperature == 1.0 and found.before == found.after
+    assert all(x.accepted_worst_noise is None for x in found.thresholds)
 
 
 def test_arguments_are_checked():
@@ -238,12 +236,13 @@ def test_thresholds_are_those_of_the_score():
     usual = calibration.calibrate(*held_out, *test, worst_noise_logits=noise)
     assert calibration.calibrate(*held_out, *test, worst_noise_logits=noise, score=scores.MaxSoftmax()) == usual
     found = calibration.calibrate(*held_out, *test, worst_noise_logits=noise, score=MaxLogit())
-    assert {name for name in found if found[name] != usual[name]} == {"thresholds", "risk_coverage"}
+    differs = {name for name, value in vars(found).items() if value != getattr(usual, name)}
+    assert differs == {"thresholds", "risk_coverage"}
     largest = np.float32(test[0]).max(axis=1)
-    for row in found["thresholds"]:
-        assert row["accepted_test"] == np.mean(largest >= row["threshold"])
-        assert row["accepted_worst_noise"] == np.mean(np.float32(noise).max(axis=1) >= row["threshold"])
+    for row in found.thresholds:
+        assert row.accepted_test == np.mean(largest >= row.threshold)
+        assert row.accepted_worst_noise == np.mean(np.float32(noise).max(axis=1) >= row.threshold)
     # Confidences of 200 images give a conformal threshold, 9 do not: every score reaches the lowest number.
-    few = calibration.calibrate(held_out[0][:18], held_out[1][:18], *test, score=MaxLogit())["thresholds"][2]
-    assert few["threshold"] == np.finfo(np.float32).min and few["accepted_test"] == 1.0
-    assert few["guarantee"].startswith("Every image is accepted: 9 held-out images are too few")
+    few = calibration.calibrate(held_out[0][:18], held_out[1][:18], *test, score=MaxLogit()).thresholds[2]
+    assert few.threshold == np.finfo(np.float32).min and few.accepted_test == 1.0
+    assert few.guarantee.startswith("Every image is accepted: 9 held-out images are too few")

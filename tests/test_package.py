@@ -75,6 +75,7 @@ def test_imports_point_downwards():
     [
         keras_acet,
         keras_acet.attack,
+        keras_acet.calibration,
         keras_acet.classifiers,
         keras_acet.datasets,
         keras_acet.evaluation,

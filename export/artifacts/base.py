@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
+    from keras_acet.calibration import CalibrationResult
     from keras_acet.classifiers import KerasClassifier
     from keras_acet.datasets import Data
-    from keras_acet.evaluation.results import CalibrationResult
     from keras_acet.export.measuring import Measurements
     from keras_acet.export.metadata import Metadata
     from keras_acet.export.verification import Case
@@ -87,7 +87,7 @@ class Variant:
 
     Attributes:
         live: `Live`.
-        calibration: `evaluation.results.CalibrationResult` behind its temperature and threshold.
+        calibration: `calibration.CalibrationResult` behind its temperature and threshold.
     """
 
     live: Live

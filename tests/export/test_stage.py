@@ -201,9 +201,9 @@ def test_temperature_and_thresholds_come_from_the_calibration_images(runtime, ru
     images, labels = digits.calibration_images.astype(np.float32), digits.calibration_labels
     logits = runtimes[runtime](images)["logits"]
     expected = calibration.calibrate(logits, labels, logits, labels)
-    assert numbers["temperature"] == pytest.approx(expected["temperature"], rel=1e-4)
-    for row, other in zip(numbers["thresholds"], expected["thresholds"], strict=True):
-        assert row["threshold"] == pytest.approx(other["threshold"], abs=2e-5)
+    assert numbers["temperature"] == pytest.approx(expected.temperature, rel=1e-4)
+    for row, other in zip(numbers["thresholds"], expected.thresholds, strict=True):
+        assert row["threshold"] == pytest.approx(other.threshold, abs=2e-5)
     assert numbers["threshold"] == {"name": "95", "value": numbers["thresholds"][0]["threshold"]}
     accepted = runtimes[runtime](images)["accepted"]
     assert accepted.mean() >= 0.9

@@ -1,18 +1,16 @@
 """Temperature and thresholds."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 from keras_acet import calibration
+from keras_acet.calibration import CalibrationResult
 from keras_acet.evaluation.finding import Finding
 from keras_acet.evaluation.measurements.base import Measurement
 from keras_acet.evaluation.measurements.worst_case_noise import AttackedNoise
-from keras_acet.evaluation.results import CalibrationResult
 from keras_acet.evaluation.subject import Found, Subject, Tell
 from keras_acet.scores import Score
-from keras_acet.typed_json import from_json
 
 _MOST_IMAGES = 5000  # of the training set, where none were kept out
 
@@ -70,7 +68,7 @@ def calibrate(
     Returns:
         `CalibrationResult`; without held-out images no threshold has a guarantee.
     """
-    numbers: dict[str, Any] = calibration.calibrate(
+    result = calibration.calibrate(
         held_out_logits,
         calibration_images(subject)[1],
         test_logits,
@@ -80,7 +78,7 @@ def calibrate(
         score=score,
     )
     is_held_out = is_kept_from_training(subject)
-    result = from_json(CalibrationResult, {**numbers, "is_held_out": is_held_out})
+    result = dataclasses.replace(result, is_held_out=is_held_out)
     if is_held_out:
         return result
     was = "may have been" if is_held_out is None else "was"

@@ -5,14 +5,22 @@ Everything is float64 NumPy. Fit on held-out images that neither training nor th
 
 import math
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 
 from keras_acet import metrics
+from keras_acet.calibration.results import (
+    CalibrationErrors,
+    CalibrationResult,
+    Reliability,
+    RiskCoverage,
+    Threshold,
+)
 from keras_acet.scores import MaxSoftmax, Score
+
+Bin = tuple[float | None, float | None, int]
 
 
 def fit_temperature(
@@ -74,7 +82,7 @@ def fit_temperature(
 
 def reliability(
     logits: npt.ArrayLike, labels: npt.ArrayLike, *, num_bins: int = 15, bins: str = "equal_width"
-) -> list[list[Any]]:
+) -> list[Bin]:
     """Compares confidence with accuracy bin by bin.
 
     Args:
@@ -82,24 +90,24 @@ def reliability(
         num_bins, bins: As in `metrics.bin_by_confidence`.
 
     Returns:
-        List of `num_bins` lists `[mean confidence, accuracy, number of images]`, by rising confidence. Of an empty bin:
-        `[None, None, 0]`.
+        List of `num_bins` tuples `(mean confidence, accuracy, number of images)`, by rising confidence. Of an empty
+        bin: `(None, None, 0)`.
 
     Example:
 
     >>> reliability([[0.0, 0.0]], [0], num_bins=2)
-    [[0.5, 1.0, 1], [None, None, 0]]
+    [(0.5, 1.0, 1), (None, None, 0)]
     """
     binned = metrics.bin_by_confidence(
         *metrics.confidence_and_correctness(logits, labels), num_bins=num_bins, bins=bins
     )
     return [
-        [confidence / count, right / count, count] if count else [None, None, 0]
+        (confidence / count, right / count, count) if count else (None, None, 0)
         for count, confidence, right in zip(*(x.tolist() for x in binned), strict=True)
     ]
 
 
-def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, num_points: int = 100) -> dict[str, Any]:
+def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, num_points: int = 100) -> RiskCoverage:
     """Computes the error among accepted images against the share accepted, as the threshold falls.
 
     Equal confidences enter together. With the distinct confidences `t_1 > t_2 > ...`, `coverage_j` is the share of
@@ -112,7 +120,7 @@ def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, num_poin
         num_points: int >= 1; the curve is thinned to at most so many points, the last at coverage 1. `aurc` is not.
 
     Returns:
-        dict of "coverage" and "risk", lists of equal length in order of rising coverage, and "aurc". All in [0, 1].
+        `RiskCoverage`: "coverage" and "risk" of equal length in order of rising coverage. All in [0, 1].
 
     Raises:
         ValueError: If `confidence` is empty, not finite or not of rank 1, or the shapes differ.
@@ -120,7 +128,7 @@ def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, num_poin
     Example: the surest image is right; two tie for the next place, one of them wrong.
 
     >>> curve = risk_coverage([0.9, 0.6, 0.6], [1, 0, 1])
-    >>> [[round(x, 3) for x in curve[key]] for key in ("coverage", "risk")], round(curve["aurc"], 3)
+    >>> [[round(x, 3) for x in values] for values in (curve.coverage, curve.risk)], round(curve.aurc, 3)
     ([[0.333, 1.0], [0.0, 0.333]], 0.222)
 
     Source: Geifman et al., ICLR 2019, arXiv:1805.08206, for AURC without ties.
@@ -137,7 +145,7 @@ def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, num_poin
     risk = np.cumsum(1 - correct[order])[last] / (last + 1)
     aurc = float(np.diff(coverage, prepend=0) @ risk)
     shown = np.unique(np.searchsorted(coverage, np.arange(1, num_points + 1) / num_points))
-    return {"coverage": coverage[shown].tolist(), "risk": risk[shown].tolist(), "aurc": aurc}
+    return RiskCoverage(coverage[shown].tolist(), risk[shown].tolist(), aurc)
 
 
 def accepting_threshold(confidence: npt.ArrayLike, share: float) -> float:
@@ -212,7 +220,7 @@ def thresholds(
     *,
     worst_noise_confidence: npt.ArrayLike | None = None,
     lowest: float = 0.0,
-) -> list[dict[str, Any]]:
+) -> list[Threshold]:
     """Computes three decision thresholds and what they accept. An image is accepted if its confidence is `>=`.
 
     Any other score may stand for the confidence.
@@ -224,15 +232,14 @@ def thresholds(
         lowest: As for `conformal_threshold`.
 
     Returns:
-        List of three dicts of "name", "threshold", "num_images" (`n`), "accepted_test" and "accepted_worst_noise"
-        (shares in [0, 1]; None without such images) and "guarantee", a sentence.
+        List of three `Threshold`.
 
     Example:
 
-    >>> [x["threshold"] for x in thresholds([0.5, 0.75], [0.5, 0.5, 0.5, 0.9])]
+    >>> [x.threshold for x in thresholds([0.5, 0.75], [0.5, 0.5, 0.5, 0.9])]
     [0.5, 0.5, 0.0]
     """
-    n = np.size(held_out_confidence)
+    n, worst = np.size(held_out_confidence), worst_noise_confidence
     names = ("95 % of in-distribution images accepted", "99 % of in-distribution images accepted", "split conformal")
     values = (
         accepting_threshold(held_out_confidence, 0.95),
@@ -250,20 +257,20 @@ def thresholds(
         conformal = f"Every image is accepted: {n:,} held-out images are too few for 95 %, which takes 19."
     guarantees = (observed.format(95, n), observed.format(99, n), conformal)
     return [
-        {
-            "name": name,
-            "threshold": value,
-            "num_images": n,
-            "accepted_test": _share_accepted(test_confidence, value),
-            "accepted_worst_noise": _share_accepted(worst_noise_confidence, value),
-            "guarantee": guarantee,
-        }
+        Threshold(
+            name=name,
+            threshold=value,
+            num_images=n,
+            accepted_test=_share_accepted(test_confidence, value),
+            accepted_worst_noise=None if worst is None else _share_accepted(worst, value),
+            guarantee=guarantee,
+        )
         for name, value, guarantee in zip(names, values, guarantees, strict=True)
     ]
 
 
 def _share_accepted(confidence, threshold):
-    return None if confidence is None else float((np.asarray(confidence) >= threshold).mean())
+    return float((np.asarray(confidence) >= threshold).mean())
 
 
 def calibrate(
@@ -275,7 +282,7 @@ def calibrate(
     worst_noise_logits: npt.ArrayLike | None = None,
     seed: int = 0,
     score: Score | None = None,
-) -> dict[str, Any]:
+) -> CalibrationResult:
     """Fits a temperature and thresholds on held-out images and measures on test images what they do.
 
     The held-out images are halved at random. One half gives the temperature, the other the thresholds: were it one
@@ -296,10 +303,8 @@ def calibrate(
             `scores.MaxSoftmax()`, the confidence. It is taken `with_temperature`.
 
     Returns:
-        dict of "num_images" (`n`), "temperature"; "before" and "after", each a dict of "ece" (15 bins of equal width),
-        "ece_equal_mass", "nll" and "brier" on the test set; "reliability", a dict of the test set's bins (see
-        `reliability`) "before" and "after"; "risk_coverage" (see there) of the test set after the temperature;
-        "thresholds" (see there), from the second half.
+        `CalibrationResult`, the numbers on the test set. Its "is_held_out" is true, as asked for above; who knows
+        better says so with `dataclasses.replace`.
 
     Raises:
         ValueError: If an array is not as described.
@@ -308,8 +313,8 @@ def calibrate(
 
     >>> logits, labels = [[np.log(9.0), 0.0]] * 8, [0, 0, 0, 1] * 2
     >>> result = calibrate(logits, labels, logits, labels)
-    >>> sorted(result), result["num_images"], round(result["before"]["ece"], 3)
-    (['after', 'before', 'num_images', 'reliability', 'risk_coverage', 'temperature', 'thresholds'], 8, 0.15)
+    >>> result.num_images, round(result.before.ece, 3)
+    (8, 0.15)
     """
     held_out_gaps, test_gaps = metrics.logit_gaps(held_out_logits), metrics.logit_gaps(test_logits)
     held_out_labels = metrics.check_labels(held_out_labels, held_out_gaps.shape)
@@ -332,29 +337,27 @@ def calibrate(
     fitted = (MaxSoftmax() if score is None else score).with_temperature(temperature)
     test_scores = fitted.of(np.asarray(test_logits, np.float64))
     noise_scores = None if worst_noise_logits is None else fitted.of(np.asarray(worst_noise_logits, np.float64))
-    return {
-        "num_images": n,
-        "temperature": temperature,
-        "before": _calibration_numbers(test_gaps, test_labels),
-        "after": _calibration_numbers(scaled, test_labels),
-        "reliability": {
-            "before": reliability(test_gaps, test_labels),
-            "after": reliability(scaled, test_labels),
-        },
-        "risk_coverage": risk_coverage(test_scores, correct),
-        "thresholds": thresholds(
+    return CalibrationResult(
+        num_images=n,
+        is_held_out=True,
+        temperature=temperature,
+        before=_errors(test_gaps, test_labels),
+        after=_errors(scaled, test_labels),
+        reliability=Reliability(before=reliability(test_gaps, test_labels), after=reliability(scaled, test_labels)),
+        risk_coverage=risk_coverage(test_scores, correct),
+        thresholds=thresholds(
             fitted.of(np.asarray(held_out_logits, np.float64)[second]),
             test_scores,
             worst_noise_confidence=noise_scores,
             lowest=fitted.accepts_all,
         ),
-    }
+    )
 
 
-def _calibration_numbers(logits, labels):
-    return {
-        "ece": metrics.expected_calibration_error(logits, labels),
-        "ece_equal_mass": metrics.expected_calibration_error(logits, labels, bins="equal_mass"),
-        "nll": metrics.negative_log_likelihood(logits, labels),
-        "brier": metrics.brier_score(logits, labels),
-    }
+def _errors(logits, labels):
+    return CalibrationErrors(
+        ece=metrics.expected_calibration_error(logits, labels),
+        ece_equal_mass=metrics.expected_calibration_error(logits, labels, bins="equal_mass"),
+        nll=metrics.negative_log_likelihood(logits, labels),
+        brier=metrics.brier_score(logits, labels),
+    )

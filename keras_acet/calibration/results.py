@@ -1,0 +1,93 @@
+"""What a calibration gives, as types; they go into `results.json` and `metadata.json` as they are."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationErrors:
+    """How far confidence is from accuracy on the test set.
+
+    Attributes:
+        ece: Expected calibration error, 15 bins of equal width.
+        ece_equal_mass: The same with bins of equal numbers of images.
+        nll: Mean negative log-likelihood of the label, in nats.
+        brier: Brier score, summed over the classes.
+    """
+
+    ece: float
+    ece_equal_mass: float
+    nll: float
+    brier: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Reliability:
+    """Bins of the test images by confidence.
+
+    Attributes:
+        before, after: Before and after the temperature: for each bin mean confidence, accuracy (both null where the bin
+            is empty) and number of images.
+    """
+
+    before: list[tuple[float | None, float | None, int]]
+    after: list[tuple[float | None, float | None, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class RiskCoverage:
+    """Error among accepted test images, the most confident ones accepted first.
+
+    Attributes:
+        coverage: Shares of images accepted, rising.
+        risk: Error among them.
+        aurc: Area under the curve.
+    """
+
+    coverage: list[float]
+    risk: list[float]
+    aurc: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """A rule of acceptance: images reach a score, after the temperature; by default the confidence.
+
+    Attributes:
+        name: Of the rule.
+        threshold: The score.
+        num_images: Number of held-out images behind it.
+        accepted_test: Share of test images that reach it.
+        accepted_worst_noise: Share of attacked noise images that reach it; null if none was attacked.
+        guarantee: What it promises, a sentence.
+    """
+
+    name: str
+    threshold: float
+    num_images: int
+    accepted_test: float
+    accepted_worst_noise: float | None
+    guarantee: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CalibrationResult:
+    """Temperature and thresholds from held-out images, and what they do on the test set.
+
+    Attributes:
+        num_images: Number of held-out images, half of them for the temperature and half for the thresholds.
+        is_held_out: Whether training was kept from seeing them; null if nobody knows.
+        temperature: The fitted temperature.
+        before, after: Before and after the temperature.
+        reliability: Bins of the test images.
+        risk_coverage: After the temperature.
+        thresholds: Three rules.
+    """
+
+    num_images: int
+    is_held_out: bool | None
+    temperature: float
+    before: CalibrationErrors
+    after: CalibrationErrors
+    reliability: Reliability
+    risk_coverage: RiskCoverage
+    thresholds: list[Threshold]
