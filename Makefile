@@ -21,17 +21,19 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Lint, build the wheel, install it in an environment of its own, and test that copy, doctests included.
-check: lint
+# Build the wheel, install it in an environment of its own, and run there what a checkout could hide: commands, recipes,
+# templates, clients, the objects of examples/extending, doctests.
+check: $(VENV)/.installed-test
 	rm -rf build dist $(VENV)-wheel $(VENV)-check
 	$(BIN)/python -m build --wheel
 	$(PYTHON) -m venv $(VENV)-wheel
-	$(VENV)-wheel/bin/pip install --quiet "$$(echo dist/*.whl)[test]"
+	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check "$$(echo dist/*.whl)[test]"
 	mkdir $(VENV)-check  # all but the package
-	cp -r tests recipes examples train.py evaluate.py README.md pyproject.toml $(VENV)-check
-	cd $(VENV)-check && ../$(VENV)-wheel/bin/python -c \
+	cp -r tests examples README.md pyproject.toml $(VENV)-check
+	cd $(VENV)-check && ../$(VENV)-wheel/bin/python -P -c \
 		"import keras_acet; assert 'site-packages' in keras_acet.__file__, keras_acet.__file__"
-	cd $(VENV)-check && ../$(VENV)-wheel/bin/pytest --import-mode=importlib -p no:cacheprovider tests --pyargs keras_acet
+	cd $(VENV)-check && ../$(VENV)-wheel/bin/python -P -m pytest -p no:cacheprovider -m installed tests/installed
+	cd $(VENV)-check && ../$(VENV)-wheel/bin/python -P -m pytest -p no:cacheprovider --pyargs keras_acet
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/train_step.py

@@ -1,0 +1,37 @@
+"""A penalty of one's own: on noise all classes should be as likely, measured by the entropy that is missing."""
+
+import keras
+import tensorflow as tf
+
+import keras_acet as ka
+
+
+@keras.saving.register_keras_serializable("own")
+class MissingEntropy(ka.penalties.Penalty):
+    """`log K - H(p(u_j))` for noise images `u_j`: 0 where every class is as likely."""
+
+    def __init__(self, noise, **arguments):
+        super().__init__(**arguments)
+        self.noise = noise
+        self.missing_entropy = keras.metrics.Mean(name="missing_entropy")  # `fit` reports it
+
+    def sample(self, images, network, *, step):
+        return ka.penalties.Sample(self.noise(images))
+
+    def loss(self, sample, logits, network):
+        log_p = tf.nn.log_softmax(logits)
+        return tf.math.log(float(logits.shape[1])) + tf.reduce_sum(tf.exp(log_p) * log_p, axis=1)
+
+    def update_metrics(self, sample, losses):
+        self.missing_entropy.update_state(losses)
+
+    def get_config(self):
+        return {**super().get_config(), "noise": keras.saving.serialize_keras_object(self.noise)}
+
+
+if __name__ == "__main__":
+    data = ka.datasets.load("digits")
+    model = ka.ACETModel(ka.networks.mlp(data.image_shape, data.num_classes), MissingEntropy(ka.noise.PaperNoise()))
+    model.compile(optimizer="adam", metrics=["accuracy"])
+    history = model.fit(data.train, epochs=3, verbose=0, shuffle=False).history
+    print(f"missing entropy on noise: {history['missing_entropy'][0]:.3f}, then {history['missing_entropy'][-1]:.3f}")
