@@ -17,7 +17,7 @@ from keras_acet.evaluation.evaluation import About, Evaluation
 from keras_acet.evaluation.finding import Finding
 from keras_acet.evaluation.measurements import Measurement, defaults, resolved
 from keras_acet.evaluation.protocol import Protocol, Suite
-from keras_acet.evaluation.results import RunResult
+from keras_acet.evaluation.results import RunResult, SetKey
 from keras_acet.evaluation.store import Store
 from keras_acet.evaluation.subject import Subject
 from keras_acet.typed_json import to_json
@@ -209,8 +209,16 @@ def _key(subject: Subject, measurement: Measurement) -> str:
 def _put_together(subject: Subject, about: About, seconds: float) -> Evaluation:
     """From the arrays of all measurements to an `Evaluation`."""
     whole, left_out = Finding(), collections.defaultdict(list)
+    rows_of: dict[SetKey, str] = {}
     for measurement in subject.measurements:
         finding = _finding(subject, measurement)
+        for row in finding.rows:
+            if row.key in rows_of:
+                raise ValueError(
+                    f"Each row must have a kind, set and radius of its own. Received: {tuple(row.key)} of both "
+                    f"{rows_of[row.key]} and {measurement.name}. Put what tells them apart into `set` or `radius`."
+                )
+            rows_of[row.key] = measurement.name
         whole.rows += finding.rows
         whole.attacks += finding.attacks
         whole.results |= finding.results

@@ -258,7 +258,9 @@ class Dimmed(Measurement):
 
     def finding(self, subject, found):
         finding = Finding(results={"dimmed": Contrast(float(self.factor * subject.test_images.mean()))})
-        finding.add_row(subject, found, kind="dimmed", set="test", label=f"test, {self.factor:g} as bright")
+        finding.add_row(
+            subject, found, kind="dimmed", set=f"test, {self.factor:g}", label=f"test, {self.factor:g} as bright"
+        )
         return finding
 
 
@@ -276,6 +278,14 @@ def test_a_measurement_of_ones_own_stands_in_table_report_and_store(tmp_path):
     assert len(list((tmp_path / "store").iterdir())) == 2
     evaluation.evaluate(keras_classifier(linear_network()), data, quick(), measurements=chosen, store=store)
     assert len(list((tmp_path / "store").iterdir())) == 3  # another factor is another result
+
+
+def test_rows_that_cannot_be_told_apart_are_an_error():
+    data, twice = data_of(IMAGES, LABELS), [Dimmed(), Dimmed(factor=0.5)]
+    with pytest.raises(
+        ValueError, match="Each row must have a kind, set and radius of its own.*both dimmed and dimmed"
+    ):
+        evaluation.evaluate(linear_network(), data, quick(), measurements=twice)
 
 
 def test_a_measurement_alone_needs_no_other_in_the_list():
