@@ -59,11 +59,13 @@ class Parts:
     def attack(self) -> attack.PGD:
         """The attack of the recipe."""
         recipe = self._recipe
-        step_size: Any = recipe.step_size
+        low: Any = recipe.step_size  # a recipe has checked it
+        high: Any = recipe.step_size_max
+        step_size = low
         if recipe.step_schedule == "loguniform":
-            step_size = attack.LogUniformDecay(recipe.step_size, recipe.step_size_max)
+            step_size = attack.LogUniformDecay(low, high)
         elif recipe.step_schedule == "linear":
-            step_size = attack.LinearDecay(recipe.step_size)
+            step_size = attack.LinearDecay(low)
         return attack.PGD(
             epsilon=recipe.epsilon,
             num_steps=recipe.num_steps,

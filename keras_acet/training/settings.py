@@ -43,17 +43,18 @@ class Setting:
         if not isinstance(value, self.kind) or (self.kind is int and isinstance(value, bool)):
             or_none = " or None" if self.optional else ""
             raise TypeError(f"`{name}` must be {_KINDS[self.kind]}{or_none}. Received: {name}={value!r}.")
-        if self.choices and value not in self.choices:
+        found: Any = value
+        if self.choices and found not in self.choices:
             raise ValueError(f"`{name}` must be one of {', '.join(self.choices)}. Received: {name}={value!r}.")
-        if self.interval and not self._is_inside(value):
+        if self.interval and not self._is_inside(found):
             is_open = self.kind is int and self.interval.endswith(", inf)")
             where = f"at least {self.interval[1:-6]}" if is_open else f"in {self.interval}"
             raise ValueError(f"`{name}` must be {where}{self.hint}. Received: {name}={value}.")
-        if self.kind is tuple and not _rises(value):
+        if self.kind is tuple and not _rises(found):
             raise ValueError(
                 f"`{name}` must be rising whole numbers, such as 50,75,90. Received: {name}={write(value)}."
             )
-        return value
+        return found
 
     def read(self, name: str, text: str) -> Any:
         """Returns the value that a text of a flag file stands for.
