@@ -1,6 +1,6 @@
 """Times the scan and the exact search for the smallest alpha of Table 2 on the same inputs, and compares their results.
 
-    python benchmarks/alpha.py --model=runs/mnist-plain [--num_inputs=100]
+    python benchmarks/alpha.py --run_dir=runs/mnist-plain [--num_inputs=100]
 
 The scan (`evaluation.alpha_scaling`, without its second part) evaluates the float32 network on a grid of alpha and
 bisects; the exact search (`theory.smallest_alpha`) goes through all linear pieces in float64. Times are processor time,
@@ -16,7 +16,8 @@ from absl import app, flags
 from keras_acet import classifiers, theory
 from keras_acet.evaluation import scaling
 
-flags.DEFINE_multi_string("model", None, "Runs of train.py or .keras files.", required=True)
+flags.DEFINE_multi_string("run_dir", [], "Runs of train.py.")
+flags.DEFINE_multi_string("model", [], ".keras files of your own.")
 flags.DEFINE_integer("num_inputs", 100, "Uniform random inputs.", lower_bound=1)
 FLAGS = flags.FLAGS
 
@@ -24,7 +25,7 @@ FLAGS = flags.FLAGS
 def main(_):
     print(f"{'':24} {'median alpha':>24} {'seconds per input':>20}  largest excess of")
     print(f"{'':24} {'scan':>12}{'exact':>12} {'scan':>10}{'exact':>10}  {'scan':>8} {'exact':>8}  missed")
-    for path in FLAGS.model:
+    for path in [*FLAGS.run_dir, *FLAGS.model]:
         classifier = classifiers.load(path)
         network = theory.PiecewiseAffine(classifier.network)
         x = np.random.default_rng(0).uniform(size=(FLAGS.num_inputs, *network.input_shape)).astype(np.float32)

@@ -1,6 +1,6 @@
 """Theorem 3.1 on your own networks: how sure they become along rays, exactly.
 
-    python examples/rays.py --model=runs/mnist-plain,runs/mnist-acet --output=rays.png
+    python examples/rays.py --run_dir=runs/mnist-plain,runs/mnist-acet --output=rays.png
 
 Follows each network from alpha = 1 to infinity, at alpha times uniform random images and at alpha times random
 directions of that length, positive and negative. Prints on which share of the rays its confidence tends to 1 and the
@@ -20,12 +20,16 @@ from keras_acet.report.figures.style import drawing
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="runs of train.py or .keras files, with commas between them")
+    parser.add_argument("--run_dir", help="runs of train.py, with commas between them")
+    parser.add_argument("--model", help=".keras files of your own, with commas between them")
     parser.add_argument("--output", default="rays.png", type=pathlib.Path)
     parser.add_argument("--num_directions", default=100, type=int)
     parser.add_argument("--seed", default=0, type=int)
     options = parser.parse_args()
-    models = [classifiers.load(path) for path in options.model.split(",")]
+    paths = [path for given in (options.run_dir, options.model) if given for path in given.split(",")]
+    if not paths:
+        parser.error("name at least one --run_dir=RUN or --model=PATH.keras")
+    models = [classifiers.load(path) for path in paths]
     grown = {}
     for kind in ("uniform images", "random directions"):
         for model in models:

@@ -3,7 +3,7 @@
     python train.py --dataset=moons --method=plain
     python train.py --dataset=moons --method=ceda
     python train.py --dataset=moons --method=acet
-    python examples/two_moons.py runs/moons-plain runs/moons-ceda runs/moons-acet --output=docs/two_moons.png
+    python examples/two_moons.py --run_dir=runs/moons-plain,runs/moons-ceda,runs/moons-acet --output=docs/two_moons.png
 
 In the last column the linear regions of the network, on the range of the column before.
 """
@@ -23,13 +23,13 @@ from keras_acet.report.figures.style import drawing
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", help="run directories of train.py --dataset=moons")
+    parser.add_argument("--run_dir", required=True, help="runs of train.py --dataset=moons, with commas between them")
     parser.add_argument("--output", default="two_moons.png", type=pathlib.Path)
     arguments = parser.parse_args()
     data = datasets.load("moons")
     buffer = io.BytesIO()
     with drawing():
-        draw([classifiers.load(run) for run in arguments.runs], data).savefig(buffer, dpi=100)
+        draw([classifiers.load(run) for run in arguments.run_dir.split(",")], data).savefig(buffer, dpi=100)
     # 128 colours: a third of the bytes.
     Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(arguments.output, optimize=True)
     print(f"Drawn: {arguments.output}")

@@ -7,6 +7,9 @@ import keras
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):
     """Lets a schedule rise linearly from 0: `rate(step) = min(1, (step + 1) / num_steps) * schedule(step)`.
 
+    Keras has a rise for `CosineDecay` alone (`warmup_steps`), and another curve: its first step has rate 0, and the
+    cosine begins after the rise. This one goes with any schedule and leaves the rest of it where it was.
+
     Args:
         schedule: A number, or a Keras learning rate schedule.
         num_steps: Length of the rise in steps, at least 1.

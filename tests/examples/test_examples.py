@@ -28,7 +28,7 @@ def test_two_moons(train, tmp_path):
     arguments = ["--dataset=moons", "--method=plain", "--epochs=2", "--num_noise=8"]
     assert train(arguments, tmp_path).code == 0
     shutil.copytree(tmp_path / "runs/moons-plain", tmp_path / "runs/other")
-    run_example("two_moons.py", ["runs/moons-plain", "runs/other", "--output=two.png"], tmp_path)
+    run_example("two_moons.py", ["--run_dir=runs/moons-plain,runs/other", "--output=two.png"], tmp_path)
     assert (tmp_path / "two.png").stat().st_size < 200_000
     with Image.open(tmp_path / "two.png") as image:
         assert image.size[0] == 1025  # five columns
