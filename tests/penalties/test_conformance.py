@@ -1,5 +1,6 @@
 """What holds for every penalty of the package, and for those that the tests make of the seam."""
 
+import importlib
 import inspect
 import json
 
@@ -13,6 +14,7 @@ from keras_acet import penalties
 from keras_acet.attack import PGD
 from keras_acet.noise import PaperNoise
 from keras_acet.training import ACETModel
+from keras_acet.training.recipe import METHODS
 
 IMAGES = np.random.default_rng(0).uniform(size=(16, 6, 6, 1)).astype(np.float32)
 LABELS = np.random.default_rng(1).integers(0, 3, size=16)
@@ -53,6 +55,11 @@ def test_the_list_covers_every_penalty():
     classes = [value for value in vars(penalties).values() if inspect.isclass(value)]
     kinds = {kind.__name__ for kind in classes if issubclass(kind, penalties.Penalty)} - {"Penalty"}
     assert kinds == {name.split(",")[0] for name in PENALTIES}
+
+
+def test_every_method_of_the_command_line_makes_its_penalty_in_one_file():
+    for method, module in METHODS.items():
+        assert module is None or callable(importlib.import_module(f"keras_acet.penalties.{module}").from_recipe), method
 
 
 @every_penalty
