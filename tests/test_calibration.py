@@ -246,3 +246,16 @@ def test_thresholds_are_those_of_the_score():
     few = calibration.calibrate(held_out[0][:18], held_out[1][:18], *test, score=MaxLogit()).thresholds[2]
     assert few.threshold == np.finfo(np.float32).min and few.accepted_test == 1.0
     assert few.guarantee.startswith("Every image is accepted: 9 held-out images are too few")
+
+
+def test_a_score_may_see_something_else_than_logits():
+    held_out, test = sample(3.0, n=100, seed=1), sample(3.0, n=100, seed=2)
+    observed = np.random.default_rng(3).normal(size=(3, 100, 4)).astype(np.float32)
+    found = calibration.calibrate(
+        *held_out, *test, worst_noise_logits=test[0], score=MaxLogit(), observed=tuple(observed)
+    )
+    assert found.temperature == calibration.calibrate(*held_out, *test).temperature
+    for row in found.thresholds:
+        assert row.threshold in observed[0].max(axis=1)
+        assert row.accepted_test == np.mean(observed[1].max(axis=1) >= row.threshold)
+        assert row.accepted_worst_noise == np.mean(observed[2].max(axis=1) >= row.threshold)

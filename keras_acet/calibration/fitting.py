@@ -282,6 +282,7 @@ def calibrate(
     worst_noise_logits: npt.ArrayLike | None = None,
     seed: int = 0,
     score: Score | None = None,
+    observed: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None,
 ) -> CalibrationResult:
     """Fits a temperature and thresholds on held-out images and measures on test images what they do.
 
@@ -299,8 +300,10 @@ def calibrate(
         test_logits, test_labels: The same of the test set.
         worst_noise_logits: None or float array `(l, num_classes)`: the logits at attacked noise images.
         seed: int >= 0, of the halves.
-        score: `scores.Score` of logits that thresholds apply to and that "risk_coverage" accepts by; None for
+        score: `scores.Score` that thresholds apply to and that "risk_coverage" accepts by; None for
             `scores.MaxSoftmax()`, the confidence. It is taken `with_temperature`.
+        observed: What the score is called with at the held-out, test and noise images, see `Score.observe`; None where
+            that is the logits.
 
     Returns:
         `CalibrationResult`, the numbers on the test set. Its "is_held_out" is true, as asked for above; who knows
@@ -335,8 +338,11 @@ def calibrate(
     scaled = test_gaps / temperature
     _, correct = metrics.confidence_and_correctness(scaled, test_labels)
     fitted = (MaxSoftmax() if score is None else score).with_temperature(temperature)
-    test_scores = fitted.of(np.asarray(test_logits, np.float64))
-    noise_scores = None if worst_noise_logits is None else fitted.of(np.asarray(worst_noise_logits, np.float64))
+    if observed is None:
+        noise = None if worst_noise_logits is None else np.asarray(worst_noise_logits, np.float64)
+        observed = np.asarray(held_out_logits, np.float64), np.asarray(test_logits, np.float64), noise
+    held_out, test, noise = observed
+    test_scores = fitted.of(test)
     return CalibrationResult(
         num_images=n,
         is_held_out=True,
@@ -346,9 +352,9 @@ def calibrate(
         reliability=Reliability(before=reliability(test_gaps, test_labels), after=reliability(scaled, test_labels)),
         risk_coverage=risk_coverage(test_scores, correct),
         thresholds=thresholds(
-            fitted.of(np.asarray(held_out_logits, np.float64)[second]),
+            fitted.of(held_out[second]),
             test_scores,
-            worst_noise_confidence=noise_scores,
+            worst_noise_confidence=None if noise is None else fitted.of(noise),
             lowest=fitted.accepts_all,
         ),
     )

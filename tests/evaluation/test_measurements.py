@@ -405,6 +405,16 @@ def test_a_score_of_what_a_network_observes(tmp_path):
     assert found.result.left_out == ["test set: the score first_pixel looks into a network, which a file hides"]
 
 
+def test_thresholds_apply_to_what_the_score_observes():
+    images = np.linspace(0, 1, 40, dtype=np.float32)[:, None]
+    data = data_of(images, (images[:, 0] > 0.5).astype(int))
+    chosen = [measurements.TestSet(), measurements.Calibration()]
+    found = evaluation.evaluate(linear_network(), data, quick(score=FirstPixel()), measurements=chosen)
+    # The training images are four times 0 and 1: half of them give thresholds, which are pixels, not logits.
+    for rule in found.result.calibration.thresholds[:2]:
+        assert rule.threshold in (0.0, 1.0) and rule.accepted_test == np.mean(images[:, 0] >= rule.threshold)
+
+
 # -- what is shown
 
 

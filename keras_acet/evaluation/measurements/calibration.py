@@ -25,17 +25,25 @@ class Calibration(Measurement):
         return len(subject.test_images) // 2
 
     def compute(self, subject: Subject, tell: Tell) -> Found:
-        return {"logits": subject.logits(calibration_images(subject)[0])}
+        return subject.outputs(calibration_images(subject)[0])
 
     def finding(self, subject: Subject, found: Found) -> Finding:
         if len(found["logits"]) < 2:
             return Finding()
         attacked = next((one for one in subject.measurements if isinstance(one, AttackedNoise)), None)
-        worst = None
+        test, worst = subject.test_arrays(), None
         if attacked is not None and attacked.reason(subject) is None:
-            worst = subject.arrays(attacked)["logits"]
+            worst = subject.arrays(attacked)
+        observed = None
+        if not subject.score_sees_logits:
+            observed = found["observed"], test["observed"], None if worst is None else worst["observed"]
         result = calibrate(
-            subject, found["logits"], subject.test_arrays()["logits"], worst_noise_logits=worst, score=subject.score
+            subject,
+            found["logits"],
+            test["logits"],
+            worst_noise_logits=None if worst is None else worst["logits"],
+            score=subject.score,
+            observed=observed,
         )
         return Finding(results={"calibration": result})
 
@@ -57,13 +65,14 @@ def calibrate(
     *,
     worst_noise_logits: np.ndarray | None = None,
     score: Score | None = None,
+    observed: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None,
 ) -> CalibrationResult:
     """Fits temperature and thresholds with the labels of the data, and says what they are worth.
 
     Args:
         subject: Whose images they are.
         held_out_logits, test_logits: At the `calibration_images` and the test images, of whatever network.
-        worst_noise_logits, score: As for `calibration.calibrate`.
+        worst_noise_logits, score, observed: As for `calibration.calibrate`.
 
     Returns:
         `CalibrationResult`; without held-out images no threshold has a guarantee.
@@ -76,6 +85,7 @@ def calibrate(
         worst_noise_logits=worst_noise_logits,
         seed=subject.seed,
         score=score,
+        observed=observed,
     )
     is_held_out = is_kept_from_training(subject)
     result = dataclasses.replace(result, is_held_out=is_held_out)
