@@ -1,5 +1,8 @@
 """Learning rates as functions of the step, by name."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import keras
 
 
@@ -24,28 +27,36 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
     [0.1, 0.2, 0.5, 0.5]
     """
 
-    def __init__(self, schedule, num_steps):
+    def __init__(self, schedule: Any, num_steps: int) -> None:
         if num_steps < 1:
             raise ValueError(f"`num_steps` must be at least 1. Received: num_steps={num_steps}.")
         self.schedule = schedule
         self.num_steps = num_steps
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         rate = self.schedule(step) if callable(self.schedule) else self.schedule
         rise = (keras.ops.cast(step, "float32") + 1) / self.num_steps
         return keras.ops.minimum(rise, 1.0) * rate
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         schedule = keras.saving.serialize_keras_object(self.schedule)
         return {"schedule": schedule, "num_steps": self.num_steps}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         schedule = keras.saving.deserialize_keras_object(config["schedule"])
         return cls(schedule, config["num_steps"])
 
 
-def learning_rate(name, peak, *, epochs, steps_per_epoch, drop_epochs=(50, 75, 90), warmup_epochs=0):
+def learning_rate(
+    name: str,
+    peak: float,
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    drop_epochs: Sequence[int] = (50, 75, 90),
+    warmup_epochs: float = 0,
+) -> Any:
     """Returns the learning rate as Keras optimizers take it.
 
     Args:

@@ -26,6 +26,11 @@ from keras_acet.cli.progress import Progress
 
 
 def _define(values: absl_flags.FlagValues) -> None:
+    _define_what(values)
+    _define_how(values)
+
+
+def _define_what(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string("run_dir", None, "A finished run of train.py.", flag_values=values)
     absl_flags.DEFINE_string(
         "model",
@@ -62,6 +67,9 @@ def _define(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_enum(
         "quantize", None, ["int8"], "Older spelling of int8 as one more of --formats.", flag_values=values
     )
+
+
+def _define_how(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_boolean(
         "resize", False, "Resize PNG and JPEG images of another size instead of refusing them.", flag_values=values
     )

@@ -1,7 +1,9 @@
 """The checkpoint file: all variables of a model and its optimizer, with a SHA-256 over them; no pickle."""
 
 import json
+import pathlib
 import re
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,9 +15,9 @@ class OtherModelError(ValueError):
     """A checkpoint that is whole, but of another model."""
 
 
-def state(model):
+def state(model: keras.Model) -> list[tuple[str, Any]]:
     """All variables that decide how training goes on, as `(path, variable)`; each once."""
-    variables = {}
+    variables: dict[int, tuple[str, Any]] = {}
     for variable in [*model.variables, *model.optimizer.variables]:
         variables.setdefault(id(variable), (variable.path, variable))
     return list(variables.values())
@@ -27,18 +29,18 @@ def _to_numpy(variable):
     return array if array.dtype.isbuiltin else array.astype(np.float32)
 
 
-def write_checkpoint(path, variables, meta):
+def write_checkpoint(path: pathlib.Path, variables: list[tuple[str, Any]], meta: dict[str, Any]) -> None:
     """Writes the arrays of `variables` and `meta`, a dict that the `json` module can write, and a SHA-256 over both."""
     arrays = [_to_numpy(variable) for _, variable in variables]
-    meta = {**meta, "paths": [path for path, _ in variables]}
-    meta = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    text = json.dumps({**meta, "paths": [path for path, _ in variables]})
+    packed = np.frombuffer(text.encode(), np.uint8)
     entries = {f"{index:05d}": array for index, array in enumerate(arrays)}
-    digest = np.array(_digest([meta, *arrays]))
+    digest = np.array(_digest([packed, *arrays]))
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, meta=meta, sha256=digest, **entries)
+        np.savez(file, meta=packed, sha256=digest, **entries)
 
 
-def read_checkpoint(path, variables):
+def read_checkpoint(path: pathlib.Path, variables: list[tuple[str, Any]]) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Returns the meta data and arrays of a checkpoint that is whole and fits `variables`, or raises."""
     # np.load leaves a damaged file open that it opened itself.
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -82,6 +84,6 @@ def _digest(arrays):
     return sha256(*(part for array in arrays for part in (f"{array.dtype.str}{array.shape}", array)))
 
 
-def epoch_of(path):
+def epoch_of(path: pathlib.Path) -> int | None:
     match = re.fullmatch(r"epoch-(\d+)\.npz", path.name)
     return int(match[1]) if match else None

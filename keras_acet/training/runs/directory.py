@@ -6,6 +6,10 @@ import json
 import os
 import pathlib
 import shutil
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
 
 from keras_acet.files import TEMPORARY, Lock, whole_file, write_text
 from keras_acet.training import flag_files
@@ -31,7 +35,13 @@ class Progress:
         notes: Lines for the user, on damaged checkpoints that had to be passed over.
     """
 
-    def __init__(self, epoch=0, history=(), seconds=0.0, notes=()):
+    def __init__(
+        self,
+        epoch: int = 0,
+        history: Iterable[dict[str, float]] = (),
+        seconds: float = 0.0,
+        notes: Iterable[str] = (),
+    ) -> None:
         self.epoch = epoch
         self.history = list(history)
         self.seconds = seconds
@@ -51,16 +61,16 @@ class RunDirectory:
         RunDirectoryError: From `check` and `claim`, when the directory is not free for this run.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
         self._lock: Lock | None = None
 
     @property
-    def is_finished(self):
+    def is_finished(self) -> bool:
         """Whether the run came to its end: `results.json` is there."""
         return (self.path / "results.json").exists()
 
-    def flags(self):
+    def flags(self) -> dict[str, str]:
         """Returns the flags that make the run, a dict name -> text.
 
         Raises:
@@ -69,12 +79,12 @@ class RunDirectory:
         with _readable_errors(self.path):
             return self._flags()
 
-    def extra_flags(self):
+    def extra_flags(self) -> dict[str, str]:
         """Returns the flags that may change from one start to the next, such as `data_dir`; a dict name -> text."""
         with _readable_errors(self.path):
             return flag_files.read_run(_text(self.path / _FLAGS))[1]
 
-    def history(self):
+    def history(self) -> list[dict[str, float]]:
         """Returns the rows of `metrics.csv`, one dict name -> number per epoch; [] if there is none.
 
         What a row leaves empty is not in its dict; what is no number is NaN.
@@ -83,7 +93,7 @@ class RunDirectory:
         rows = csv.DictReader(_text(path).splitlines()) if path.exists() else []
         return [{name: _number(text) for name, text in row.items() if name and text} for row in rows]
 
-    def check(self, flags, *, overwrite=False, complete=False):
+    def check(self, flags: Mapping[str, str], *, overwrite: bool = False, complete: bool = False) -> None:
         """Raises if `claim` with the same arguments would, and changes nothing on disk.
 
         Args:
@@ -110,7 +120,14 @@ class RunDirectory:
             elif not overwrite:
                 self._check_same_run(flags, complete)
 
-    def claim(self, flags, *, overwrite=False, extra_flags=None, fingerprint=None):
+    def claim(
+        self,
+        flags: Mapping[str, str],
+        *,
+        overwrite: bool = False,
+        extra_flags: Mapping[str, str] | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
         """Takes the directory for this process: creates it, locks it, removes a run to be replaced.
 
         The lock is held until `release`, or until the process ends, however it ends.
@@ -145,13 +162,13 @@ class RunDirectory:
             write_text(self.path / _FLAGS, text)
             (self.path / "checkpoints").mkdir(exist_ok=True)  # after the flags, which make the directory a run
 
-    def release(self):
+    def release(self) -> None:
         """Lets other processes have the directory; the end of the process does so too."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
-    def restore(self, model):
+    def restore(self, model: keras.Model) -> Progress:
         """Sets all variables of a built and compiled model to the last whole checkpoint.
 
         A checkpoint that is damaged (cut short, altered, of another model) is passed over for the one before, and
@@ -189,7 +206,7 @@ class RunDirectory:
             notes[-1] += "; no whole checkpoint is left, starting anew"
         return Progress(notes=notes)
 
-    def callbacks(self, progress):
+    def callbacks(self, progress: Progress) -> list[keras.callbacks.Callback]:
         """Returns the Keras callbacks that write this directory while `fit` runs.
 
         Call `fit` with `initial_epoch=progress.epoch`; `progress` is kept up to date.
@@ -199,31 +216,31 @@ class RunDirectory:
         """
         return [StopOnNonFiniteLoss(self), AverageForValidation(), Recorder(self, progress)]
 
-    def save_checkpoint(self, model, progress):
+    def save_checkpoint(self, model: keras.Model, progress: Progress) -> None:
         """Writes `checkpoints/epoch-NNNN.npz` and removes all but the last two."""
         path = self.path / "checkpoints" / f"epoch-{progress.epoch:04d}.npz"
         meta = {"epoch": progress.epoch, "seconds": progress.seconds, "history": progress.history}
         write_checkpoint(path, state(model), meta)
         self.remove_old_checkpoints(progress)
 
-    def remove_old_checkpoints(self, progress):
+    def remove_old_checkpoints(self, progress: Progress) -> None:
         """Leaves the two newest checkpoints up to `progress.epoch`; later ones are damaged."""
-        numbers = {epoch_of(path): path for path in self._checkpoints()}
+        numbers = {epoch_of(path) or 0: path for path in self._checkpoints()}
         kept = [number for number in numbers if number <= progress.epoch][-_NUM_KEPT:]
         for number, path in numbers.items():
             if number not in kept:
                 path.unlink()
 
-    def last_checkpoint(self):
+    def last_checkpoint(self) -> pathlib.Path | None:
         """Returns the path of the newest checkpoint, or None."""
         return next(reversed(self._checkpoints()), None)
 
-    def save_network(self, network):
+    def save_network(self, network: keras.Model) -> None:
         """Writes `model.keras`: the network alone, images -> logits."""
         with whole_file(self.path / "model.keras") as temporary:
             network.save(temporary)
 
-    def finish(self, results):
+    def finish(self, results: Mapping[str, Any]) -> None:
         """Writes `results.json`, which marks the run as finished.
 
         Args:
