@@ -7,7 +7,7 @@ objects of `measurements`; what noise has to withstand is in `attacks`; what com
 # isort: off
 from keras_acet.evaluation.arrays import Arrays
 from keras_acet.evaluation.attacks import Attacker
-from keras_acet.evaluation.attacks import Found
+from keras_acet.evaluation.attacks import SuiteResult
 from keras_acet.evaluation.attacks import KnownPoints
 from keras_acet.evaluation.attacks import Trial
 from keras_acet.evaluation.attacks import full_suite
@@ -37,7 +37,6 @@ __all__ = [
     "Attacker",
     "Evaluation",
     "Finding",
-    "Found",
     "KnownPoints",
     "Measurement",
     "NonFiniteLogitsError",
@@ -46,6 +45,7 @@ __all__ = [
     "Row",
     "Store",
     "Subject",
+    "SuiteResult",
     "Trial",
     "alpha_scaling",
     "evaluate",

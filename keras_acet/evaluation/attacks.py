@@ -15,9 +15,9 @@ from keras_acet.evaluation.results import AttackResult
 from keras_acet.losses import log_max_confidence, logit_gap
 from keras_acet.projections import project_linf
 
-# An image as confident as this is left alone by the attacks that follow, all but those from the strongest point: these
-# go on with all images. Cut off here they would still lie below most test images, and AUROC would look too good.
-_SOLVED = 0.995
+# The attacks that follow skip an image whose confidence is at least this. Those from the strongest point skip no image:
+# one that is left at .995 would still be less confident than most test images, and AUROC would look too good.
+_CONFIDENT_ENOUGH = 0.995
 _NUM_CANDIDATES = 64  # test images tried as the start for each noise image
 FLAT_GRADIENT = 1e-6
 
@@ -28,14 +28,14 @@ class Trial(NamedTuple):
     Attributes:
         name: What the reader of a table sees.
         attack: An attack, such as `attack.PGD`.
-        objective: `"log confidence"` or `"logit gap"`, what its gradient is taken of. The best point is in both cases
-            the one of the largest confidence.
-        start: Where it begins: `"attack"`, the attack's own start; `"decontrasted"`, the noise image drawn towards
-            gray as far as the ball allows; `"test images"`, of several test images projected into the ball the one of
-            the largest logit gap; `"strongest"`, the most confident point that is known.
-        precision: What the network computes in while it is attacked, `"bfloat16"` or `"float32"`; what was found is
-            always measured in the network's own. On the authors' ACET weights bfloat16 found no less (mean confidence
-            .960 and .911 before the starts from test images) in three quarters of the time.
+        objective: `"log confidence"` or `"logit gap"`: the function whose gradient the attack follows. With either of
+            them the attack keeps the point of the largest confidence.
+        start: Where it begins: `"attack"`, the attack's own start; `"decontrasted"`, the noise image moved towards
+            gray as far as the ball allows; `"test images"`, the one with the largest logit gap of several test images
+            projected into the ball; `"strongest"`, the most confident point that is known.
+        precision: What the network computes in while it is attacked, `"bfloat16"` or `"float32"`. The confidence of
+            the resulting points is always measured in the network's own precision. On the authors' ACET weights attacks
+            in bfloat16 took three quarters of the time and reached no smaller mean confidence (.960; in float32 .911).
     """
 
     name: str
@@ -46,7 +46,7 @@ class Trial(NamedTuple):
 
 
 class KnownPoints(NamedTuple):
-    """Points that are known before an attack and tried first.
+    """Points that are known before a suite of attacks begins and that it tries first.
 
     Attributes:
         name: Where they come from, for the reader of a table.
@@ -60,7 +60,7 @@ class KnownPoints(NamedTuple):
 
 
 def fresh(trials: Sequence[Trial]) -> list[Trial]:
-    """Returns the same attacks with their random generators at the start, so that a second run draws the same."""
+    """Returns copies of the attacks with fresh random generators, so that a second run draws the same numbers."""
     return [trial._replace(attack=type(trial.attack).from_config(trial.attack.get_config())) for trial in trials]
 
 
@@ -72,10 +72,11 @@ def published_attack(epsilon: float, *, seed: int = 0) -> list[Trial]:
 def worst_case_attacks(epsilon: float, *, seed: int = 0) -> list[Trial]:
     """Returns the five attacks that, taken together, a network has to withstand at one radius.
 
-    A network trained against one step size is flat just there, and a plain PGD run is weak evidence: on the authors'
-    ACET weights it found a mean confidence of .100 where momentum found .692. The suite holds the attack of training,
-    a longer one with smaller steps, and three with momentum .75 whose steps fall linearly from `epsilon` divided by
-    30, 5 and 1.5. All climb the log-confidence from a random start.
+    A network that was trained against one step size is flat to attacks with that step size, so that a plain PGD run is
+    weak evidence: on the authors' ACET weights it reached a mean confidence of .100 where PGD with momentum reached
+    .692. The suite holds the attack used in training, a longer one with smaller steps, and three with momentum .75
+    whose step sizes fall linearly from `epsilon` divided by 30, 5 and 1.5. All maximise the log-confidence from a
+    random start.
 
     Args:
         epsilon: Radius in pixel units, in `(0, 1]`; the step sizes scale with it.
@@ -99,13 +100,13 @@ def worst_case_attacks(epsilon: float, *, seed: int = 0) -> list[Trial]:
 
 
 def full_suite(epsilon: float, *, seed: int = 0) -> list[Trial]:
-    """Returns everything that noise is attacked with: the suite behind "worst-case noise".
+    """Returns all attacks on noise: the suite behind "worst-case noise".
 
-    `published_attack`, `worst_case_attacks`, and six more: momentum .9 with a start of its own; `attack.AutoPGD` on the
-    logit gap from a random point and from a random corner of the ball; momentum from decontrasted images, from test
-    images projected into the ball, and from the strongest point of all, those that attacks on other networks found
-    included. A network can be so flat at the noise that only the last three move it at all: its own gradient leads
-    nowhere there.
+    It holds `published_attack`, `worst_case_attacks`, and six more attacks: PGD with momentum .9 from a random start of
+    its own; `attack.AutoPGD` on the logit gap, once from a random point and once from a random corner of the ball; and
+    PGD with momentum from decontrasted images, from test images projected into the ball, and from the most confident
+    point known, which may be one that attacks on another network found. Around the noise a network can be so flat that
+    its gradient vanishes; then only the last three attacks raise the confidence at all.
 
     Args:
         epsilon: Radius in pixel units, in `(0, 1]`; the step sizes scale with it.
@@ -118,7 +119,7 @@ def full_suite(epsilon: float, *, seed: int = 0) -> list[Trial]:
     return [
         *published_attack(epsilon, seed=seed + 5),
         forty,
-        *reversed(momentum),  # the longest steps first: what they solve costs the others nothing
+        *reversed(momentum),  # the longest steps first: they often bring images above .995, which later attacks skip
         short_steps,
         Trial("momentum .9", _pgd(epsilon, 200, LinearDecay(epsilon / 15), 0.9, seed + 6)),
         *_gap_attacks(epsilon, seed + 7),
@@ -126,7 +127,7 @@ def full_suite(epsilon: float, *, seed: int = 0) -> list[Trial]:
 
 
 def short_suite(epsilon: float, *, seed: int = 0) -> list[Trial]:
-    """Returns the attacks on out-distribution sets and at a second radius: half the steps of each."""
+    """Returns the attacks on out-distribution sets and at a second radius: six of `full_suite` with half the steps."""
     return [Trial("momentum, middle", _falling(epsilon, 100, epsilon / 5, seed)), *_gap_attacks(epsilon, seed + 1, 50)]
 
 
@@ -150,10 +151,11 @@ def _falling(epsilon, num_steps, first_step, seed):
 
 
 def objectives(network, precision):
-    """Returns what attacks on a network climb, a dict name -> `attack.Objective`, each traced once for all attacks.
+    """Returns the objectives of attacks on a network: a dict name -> `attack.Objective`, each traced once for all.
 
-    The value is always the log of the largest softmax probability, so that "best" means most confident. What differs
-    is the gradient: of that value itself, or of the logit gap, which keeps its size where the softmax is flat.
+    The value of both is the log of the largest softmax probability, so that the best point is the most confident one.
+    They differ in the gradient: "log confidence" has the gradient of the value, "logit gap" the gradient of the logit
+    gap, which keeps its size where the softmax is flat.
 
     Args:
         network: `keras.Model` from images to logits, or a function that TensorFlow can differentiate.
@@ -166,8 +168,8 @@ def objectives(network, precision):
 
     def gap(images):
         values = logits(images)
-        climbed = logit_gap(values)
-        return climbed + tf.stop_gradient(log_max_confidence(values) - climbed)
+        gaps = logit_gap(values)
+        return gaps + tf.stop_gradient(log_max_confidence(values) - gaps)
 
     return {
         "log confidence": Objective(lambda images: log_max_confidence(logits(images))),
@@ -176,14 +178,14 @@ def objectives(network, precision):
 
 
 @dataclasses.dataclass
-class Found:
-    """What a suite of attacks found on one network.
+class SuiteResult:
+    """The result of a suite of attacks on one network.
 
     Attributes:
-        confidence: Float array `(n,)`, the worst case: the largest confidence found for each noise image.
-        images: Float array `(n, ...)`, where it was found.
+        confidence: Float array `(n,)`, the worst case: the largest confidence that any attack reached for each image.
+        images: Float array `(n, ...)`, the points with that confidence.
         trials: List of `AttackResult`: one for each of the known points, then one per attack, in order.
-        points: List of float arrays `(n, ...)`: what each attack found, to be tried on other networks.
+        points: List of float arrays `(n, ...)`: the best points of each attack, to be tried on other networks.
     """
 
     confidence: np.ndarray
@@ -197,9 +199,9 @@ class Attacker:
 
     Args:
         network: `keras.Model` from images to logits, or a function that TensorFlow can differentiate.
-        images: Float array `(n, ...)`, values in `[0, 1]`: noise, or images that are not of the data's classes.
-        other_images: Float array `(m, ...)` of other images, test images say, to start from.
-        seed: int, for the choice among them.
+        images: Float array `(n, ...)`, values in `[0, 1]`: noise, or images that show none of the data's classes.
+        other_images: Float array `(m, ...)` of other images, such as test images, for the start `"test images"`.
+        seed: int, for the choice among the other images.
     """
 
     def __init__(
@@ -223,7 +225,7 @@ class Attacker:
         *,
         known_points: Sequence[KnownPoints] = (),
         on_trial: Callable[[str, float], None] | None = None,
-    ) -> Found:
+    ) -> SuiteResult:
         """Runs attacks one after the other.
 
         Args:
@@ -232,34 +234,34 @@ class Attacker:
             on_trial: None, or a function called before each trial with its name and the share of steps that is done.
 
         Returns:
-            `Found`.
+            `SuiteResult`.
         """
         epsilon = trials[0].attack.epsilon
-        found = Found(self._confidence(self._images), self._images.copy(), [], [])
+        so_far = SuiteResult(self._confidence(self._images), self._images.copy(), [], [])
         for known in known_points:
             points = project_linf(known.points, self._images, epsilon=epsilon).numpy()
             confidence = self._confidence(points)
-            self._keep(found, points, confidence)
+            self._keep(so_far, points, confidence)
             summary = _summary(known.name, "none", "transferred", epsilon, 0, confidence, None, 0)
-            found.trials.append(dataclasses.replace(summary, transferred_from=known.transferred_from))
+            so_far.trials.append(dataclasses.replace(summary, transferred_from=known.transferred_from))
         all_steps, steps = sum(trial.attack.num_steps for trial in trials), 0
         for trial in trials:
             if on_trial is not None:
                 on_trial(trial.name, steps / all_steps)
-            self._attack(found, trial)
+            self._attack(so_far, trial)
             steps += trial.attack.num_steps
-        return found
+        return so_far
 
-    def _attack(self, found, trial):
-        goes_on = (found.confidence < _SOLVED) | (trial.start == "strongest")
+    def _attack(self, so_far, trial):
+        goes_on = (so_far.confidence < _CONFIDENT_ENOUGH) | (trial.start == "strongest")
         open_images = np.flatnonzero(goes_on)
-        points, confidence = found.images.copy(), found.confidence.copy()
+        points, confidence = so_far.images.copy(), so_far.confidence.copy()
         num_steps = trial.attack.num_steps
         curve = np.repeat(confidence[None], num_steps + 1, axis=0)
         if len(open_images):
             arrays = [self._images[open_images]]
             if trial.start != "attack":
-                arrays.append(self._starts(trial, found)[open_images])
+                arrays.append(self._starts(trial, so_far)[open_images])
             objective = self._objectives[trial.precision][trial.objective]
 
             def maximize(images, start=None):
@@ -269,27 +271,29 @@ class Attacker:
             points[open_images], log_curve = in_batches(traced(maximize, *arrays), *arrays)
             confidence[open_images] = self._confidence(points[open_images])
             curve[:, open_images] = np.exp(log_curve).T
-        solved = len(confidence) - len(open_images)
+        num_skipped = len(confidence) - len(open_images)
         start = trial.attack.start if trial.start == "attack" else trial.start
-        found.trials.append(
-            _summary(trial.name, trial.objective, start, trial.attack.epsilon, num_steps, confidence, curve, solved)
+        so_far.trials.append(
+            _summary(
+                trial.name, trial.objective, start, trial.attack.epsilon, num_steps, confidence, curve, num_skipped
+            )
         )
-        found.points.append(points)
-        self._keep(found, points, confidence)
+        so_far.points.append(points)
+        self._keep(so_far, points, confidence)
 
-    def _keep(self, found, points, confidence):
-        better = confidence > found.confidence
-        found.images[better], found.confidence[better] = points[better], confidence[better]
+    def _keep(self, so_far, points, confidence):
+        better = confidence > so_far.confidence
+        so_far.images[better], so_far.confidence[better] = points[better], confidence[better]
 
-    def _starts(self, trial, found):
+    def _starts(self, trial, so_far):
         if trial.start == "strongest":
-            return found.images
+            return so_far.images
         if trial.start == "decontrasted":
             return np.full_like(self._images, 0.5)
         return self._best_projected(trial.attack.epsilon)
 
     def _best_projected(self, epsilon):
-        """For each noise image the one of some test images that has the largest logit gap once it is in the ball."""
+        """Returns for each image the one of the largest logit gap of several other images, projected into its ball."""
         draw = np.random.default_rng(self._seed)
         best, best_gap = self._images.copy(), np.full(len(self._images), -np.inf)
         for _ in range(_NUM_CANDIDATES):
@@ -304,7 +308,7 @@ class Attacker:
         return np.exp(in_batches(self._confidence_at, images))
 
     def flat_share(self) -> float:
-        """Returns the share of noise images where no pixel moves the log-confidence by more than 1e-6 per unit."""
+        """Returns the share of images at which every entry of the log-confidence's gradient is below 1e-6 in size."""
         objective = self._objectives["float32"]["log confidence"]
 
         def steepness(images):
@@ -314,7 +318,7 @@ class Attacker:
         return float(np.mean(in_batches(traced(steepness, self._images), self._images) < FLAT_GRADIENT))
 
 
-def _summary(name, objective, start, epsilon, steps, confidence, curve, solved):
+def _summary(name, objective, start, epsilon, steps, confidence, curve, num_skipped):
     pairs = None
     if curve is not None:
         means = curve.astype(np.float64).mean(axis=1)
@@ -329,5 +333,5 @@ def _summary(name, objective, start, epsilon, steps, confidence, curve, solved):
         mmc=float(confidence.mean(dtype=np.float64)),
         share_above_half=float(np.mean(confidence > 0.5)),
         curve=pairs,
-        solved=solved,
+        num_skipped=num_skipped,
     )

@@ -7,7 +7,7 @@ from keras_acet import metrics
 from keras_acet._prediction import confidence_of
 from keras_acet.evaluation.arrays import Arrays, ShownImages
 from keras_acet.evaluation.results import AttackResult, Measured, Row, measured
-from keras_acet.evaluation.subject import Found, Subject
+from keras_acet.evaluation.subject import ArrayDict, Subject
 
 
 class LeftOut(NamedTuple):
@@ -43,7 +43,7 @@ class Finding:
     def add_row(
         self,
         subject: Subject,
-        found: Found,
+        outputs: ArrayDict,
         *,
         kind: str,
         set: str,
@@ -57,17 +57,17 @@ class Finding:
 
         Args:
             subject: What was measured.
-            found: Dict of arrays: the `Subject.outputs` of the set's images; perhaps "images" and "shown", as in
+            outputs: Dict of arrays: the `Subject.outputs` of the set's images; perhaps "images" and "shown", as in
                 `Subject.outputs_with_examples`. Of no images it becomes the row of a missing set.
             kind, set, radius, label, note, success_rate: See `results.Row`.
-            prefix: What the names in `found` begin with.
+            prefix: What the names in `outputs` begin with.
         """
-        logits = found[f"{prefix}logits"]
+        logits = outputs[f"{prefix}logits"]
         if not len(logits):
             self.add_missing_row(kind=kind, set=set, label=label, radius=radius, note=note or "no image of this kind")
             self.rows[-1] = dataclasses.replace(self.rows[-1], success_rate=success_rate)
             return
-        confidence, score = confidence_of(logits), subject.scores(found, prefix)
+        confidence, score = confidence_of(logits), subject.scores(outputs, prefix)
         detection = metrics.bootstrap_ood_metrics(
             subject.test_scores(),
             score,
@@ -87,9 +87,9 @@ class Finding:
         )
         self.rows.append(row)
         self.arrays.confidence[row.key], self.arrays.score[row.key] = confidence, score
-        if "shown" in found:
-            shown = logits[found["shown"]]
-            self.arrays.shown[row.key] = ShownImages(found["images"], confidence_of(shown), shown.argmax(axis=1))
+        if "shown" in outputs:
+            shown = logits[outputs["shown"]]
+            self.arrays.shown[row.key] = ShownImages(outputs["images"], confidence_of(shown), shown.argmax(axis=1))
 
     def add_missing_row(self, *, kind: str, set: str, label: str, note: str, radius: float | None = None) -> None:
         """Adds the row of a set that could not be had; `note` says why."""

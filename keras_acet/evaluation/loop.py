@@ -75,10 +75,10 @@ def evaluate(
     protocol = protocol or Protocol()
     if suite is not None:
         protocol = protocol.replace(suite=suite)
-    found = evaluate_all(
+    evaluations = evaluate_all(
         classifiers, data, protocol, measurements=measurements, names=names, store=store, num_measured=1
     )
-    return next(found)
+    return next(evaluations)
 
 
 def evaluate_all(
@@ -183,19 +183,19 @@ def _plan(subject: Subject, measurements: Sequence[Measurement]) -> tuple[list[_
 
 
 def _stages(subject: Subject, measurements: Iterable[Measurement]) -> list[_Stage]:
-    found: dict[str, _Stage] = {}
+    stages: dict[str, _Stage] = {}
 
     def add(measurement: Measurement) -> None:
         measurement = measurement.as_done_on(subject)
         for one in measurement.builds_on:
             add(one)
         cost = 0 if subject.is_done(measurement) else measurement.cost(subject)
-        found.setdefault(_key(subject, measurement), _Stage(subject, measurement, cost))
+        stages.setdefault(_key(subject, measurement), _Stage(subject, measurement, cost))
 
     for measurement in measurements:
         if measurement.reason(subject) is None:
             add(measurement)
-    return list(found.values())
+    return list(stages.values())
 
 
 def _transferred(measurements: Iterable[Measurement]) -> list[Measurement]:

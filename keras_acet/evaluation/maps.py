@@ -25,8 +25,8 @@ def confidence_maps(classifier: Classifier, ranges: Sequence[tuple[float, float]
     Returns:
         float32 array `(len(ranges), 200, 200)`, row 0 at the lowest second coordinate.
     """
-    found = [confidence_of(classifier.logits(_grid(low, high, SIZE))).reshape(SIZE, SIZE) for low, high in ranges]
-    return np.stack(found)
+    maps = [confidence_of(classifier.logits(_grid(low, high, SIZE))).reshape(SIZE, SIZE) for low, high in ranges]
+    return np.stack(maps)
 
 
 def region_maps(
@@ -47,12 +47,12 @@ def region_maps(
     """
     if not isinstance(network, theory.PiecewiseAffine):
         network = theory.PiecewiseAffine(network)
-    found = []
+    maps = []
     for low, high in ranges:
         parts = np.split(_grid(low, high, FINE), _NUM_PARTS)
         sums = np.concatenate([_random_sums(theory.activation_pattern(network, points)) for points in parts])
-        found.append(np.unique(sums, return_inverse=True)[1].reshape(FINE, FINE).astype(np.int32))
-    return np.stack(found)
+        maps.append(np.unique(sums, return_inverse=True)[1].reshape(FINE, FINE).astype(np.int32))
+    return np.stack(maps)
 
 
 def _random_sums(patterns):

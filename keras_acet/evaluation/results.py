@@ -1,4 +1,4 @@
-"""What an evaluation found, as types: `typed_json` writes them, and the schema of `results.json` is made of them."""
+"""The results of an evaluation as types: `typed_json` writes them, and the schema of `results.json` is made of them."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ SCHEMA_VERSION = 2
 
 
 class SetKey(NamedTuple):
-    """What makes the rows of several runs rows of one set.
+    """Identifies a set of images: rows of several runs that have the same key stand beside each other.
 
     Attributes:
         kind: Such as "ood"; see `Row`.
@@ -48,9 +48,9 @@ class Row:
             "worst_case_noise", "worst_case_ood", "adversarial_samples" (its set is "changed" for those whose class
             changed, else "all"), or that of a measurement of your own.
         radius: Radius of the attack, l_inf in pixel units, or null.
-        label: What a reader sees in place of kind, set and radius.
-        n: Number of images; 0 if the set is missing, `note` says why and there are no numbers.
-        note: What else there is to say.
+        label: Text that a reader sees in place of kind, set and radius.
+        n: Number of images. If the set is missing, it is 0, `note` says why, and there are no numbers.
+        note: A remark, such as the radius of the attack.
         mmc: Mean maximal softmax confidence.
         share_above_half: Share of images with a confidence above one half.
         auroc, auroc_ties_against, fpr95_id_positive, fpr95_ood_positive, aupr_id_positive, aupr_ood_positive: Of the
@@ -83,20 +83,21 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttackResult:
-    """What one attack of a suite found on the noise images.
+    """The result of one attack of a suite on the noise images.
 
     Attributes:
-        name: What the attack is called.
+        name: Name of the attack.
         radius: l_inf, in pixel units.
-        objective: What its gradient was taken of: "log confidence", "logit gap", or "none" where points were tried.
+        objective: The function whose gradient the attack followed, "log confidence" or "logit gap"; "none" where known
+            points were tried instead.
         start: Where it began; "transferred" for points that were known before.
         steps: Number of steps.
-        mmc: Mean confidence of the images it found.
-        share_above_half: Share of them above one half.
+        mmc: Mean confidence of the attacked images.
+        share_above_half: Share of them with a confidence above one half.
         curve: Pairs of a number of steps and the mean of the best confidence so far, or null.
-        solved: Number of images that earlier attacks had brought above .995: it left them alone and counts them as
-            they are.
-        transferred_from: The classifier on which the points were found, if it was another one.
+        num_skipped: Number of images that the attack skipped because earlier attacks had brought their confidence to at
+            least .995; they enter its other numbers with that confidence.
+        transferred_from: The classifier whose attacks gave the points, if it was another one.
     """
 
     name: str
@@ -107,7 +108,7 @@ class AttackResult:
     mmc: float
     share_above_half: float
     curve: list[tuple[int, float]] | None
-    solved: int
+    num_skipped: int
     transferred_from: str | None = None
 
 
@@ -116,10 +117,10 @@ class FlatShare:
     """How much of the noise gives an attack no gradient.
 
     Attributes:
-        share: Share of noise images whose largest |gradient| of the log confidence in the input stays below the
-            threshold.
+        share: Share of noise images at which every entry of the log confidence's gradient is below the threshold in
+            size.
         threshold: That threshold.
-        radius: Of the attacks on them.
+        radius: Radius of the attacks on these images.
     """
 
     share: float
@@ -129,17 +130,17 @@ class FlatShare:
 
 @dataclasses.dataclass(frozen=True)
 class BoundAtRadius:
-    """What is found and what is proven at one radius.
+    """The mean confidence that an attack reaches and the bound that is proven, at one radius.
 
     Attributes:
         radius: l_inf, in pixel units.
-        found: Mean confidence that an attack found.
+        attacked: Mean confidence after an attack, which gives a lower bound of the worst case.
         bound: Mean of the interval bounds, which no attack exceeds.
         share_below: Share of images bounded below the level.
     """
 
     radius: float
-    found: float
+    attacked: float
     bound: float
     share_below: float
 
@@ -150,8 +151,8 @@ class IntervalBoundsResult:
 
     Attributes:
         num_images: Number of noise images.
-        level: Confidence that `share_below` speaks of.
-        radii: By rising radius.
+        level: The confidence of `share_below`.
+        radii: One entry per radius, in rising order.
     """
 
     num_images: int
@@ -178,14 +179,14 @@ class AlphaScalingResult:
 
     Attributes:
         num_trials: Number of inputs.
-        median_alpha: Median of the smallest alpha that the scan found, null if it is infinite.
+        median_alpha: Median of the smallest alpha by the scan, null if it is infinite.
         share_reached: Share of inputs for which an alpha up to `largest_alpha` suffices.
-        exact: The same computed exactly; null if it was not asked for or could not be had.
-        level: Confidence that the alpha has to bring.
+        exact: The same computed exactly; null if it was not asked for or the network's linear pieces are not known.
+        level: Confidence that an input reaches at its smallest alpha.
         share_confident_clipped: Share of inputs that some alpha makes more confident than `clipped_level` after
             clipping to [0, 1].
-        clipped_level: See there.
-        largest_alpha: Where the scan ends.
+        clipped_level: The confidence of `share_confident_clipped`.
+        largest_alpha: The largest alpha that the scan tries.
     """
 
     num_trials: int
@@ -203,23 +204,23 @@ class RunResult:
     """What was measured on one classifier.
 
     Attributes:
-        name: What it is called here; different for each run.
+        name: Name of the classifier in this evaluation; different for each run.
         path: Where it was loaded from.
         kind: What it was stored as: "run", "keras", "savedmodel" or "onnx".
         method: "plain", "ceda", "acet" or null.
         flags: Flags of its training, by name.
         model_sha256: SHA-256 of its files.
-        differentiable: Whether it gives gradients in the images.
+        differentiable: Whether gradients of the logits with respect to the images can be computed.
         test_error: Share of test images with a wrong class; null if the test set was not measured.
-        seconds: Time taken, without what was computed before.
+        seconds: Time taken, without that of results taken from the store.
         rows: One per set.
         attacks: One per attack on noise, in order.
-        flat_share: Noise without a gradient; null if not measured.
-        interval_bounds: Null if not measured.
-        alpha_scaling: Null if not measured.
-        calibration: Null if not measured.
+        flat_share: Share of the noise with a vanishing gradient; null if not measured.
+        interval_bounds: Attacks and proven bounds at rising radii; null if not measured.
+        alpha_scaling: Table 2 of the paper; null if not measured.
+        calibration: Temperature and thresholds; null if not measured.
         more: Results of other measurements, by their names.
-        left_out: What was left out, and why: sentences.
+        left_out: Sentences that name what was left out and why.
     """
 
     name: str
@@ -243,7 +244,7 @@ class RunResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataFacts:
-    """What was measured on.
+    """The data set that the classifiers were measured on.
 
     Attributes:
         name: Name of the data set.
@@ -264,22 +265,22 @@ class DataFacts:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What was asked for; null where nothing of the kind was.
+    """The settings of the evaluation; null where no measurement has the setting.
 
     Attributes:
-        quick: Whether the numbers were those of a first look.
+        quick: Whether this was a quick run for a first look, on subsets.
         num_images: Number of images scored of each set, 0 for all.
         epsilon: Radius of the attacks on noise and on test images, l_inf in pixel units.
         larger_epsilon: The second radius for worst-case noise.
         ood_epsilon: Radius of the attacks on out-distribution sets.
         num_noise: Number of noise images under attack.
-        num_bounded: Number of them whose worst case was bounded from above.
+        num_bounded: Number of noise images whose worst case was bounded from above.
         num_adversarial: Number of test images, and of images of each out-distribution set, under attack.
         num_trials: Number of inputs scaled for Table 2.
-        alpha: "scan", or "exact" for the exact alpha beside it.
-        num_bootstrap: Number of replicates behind each interval.
-        score: What detection is measured on, such as "MaxSoftmax(temperature=1.0)".
-        seed: Of noise, attacks, choices and replicates.
+        alpha: "scan", or "exact" for the exact alpha in addition to the scan.
+        num_bootstrap: Number of bootstrap replicates behind each interval.
+        score: The score that tells test images from others, such as "MaxSoftmax(temperature=1.0)".
+        seed: Seed of noise, attacks, choices of images and bootstrap replicates.
     """
 
     quick: bool
@@ -306,9 +307,9 @@ class Results:
         created: Time, ISO 8601.
         versions: Package to version.
         command: The command line, or null.
-        data: What was measured on.
-        settings: What was asked for.
-        measurements: Every measurement with all its settings, "name" among them.
+        data: The data set.
+        settings: The settings of the evaluation.
+        measurements: Every measurement: its name and all its settings.
         runs: One per classifier.
     """
 
@@ -323,7 +324,7 @@ class Results:
 
 
 def measured(numbers: Mapping[str, Any]) -> Measured:
-    """Returns the `Measured` of a measured number as `metrics` gives it."""
+    """Returns a number and its interval, a dict as the functions of `metrics` return it, as `Measured`."""
     return from_json(Measured, dict(numbers))
 
 

@@ -21,7 +21,7 @@ from keras_acet.version import __version__
 if TYPE_CHECKING:
     from keras_acet.evaluation.measurements.base import Measurement
 
-Found = dict[str, Any]
+ArrayDict = dict[str, Any]
 Tell = Callable[..., None]
 NUM_SHOWN = 12
 
@@ -90,7 +90,7 @@ class Subject:
         self.test_images = as_float(self.some(data.test_images))
         self.test_labels = self.some(data.test_labels)
         self._store = store or Store()
-        self._made: dict[str, Found] = {}
+        self._computed: dict[str, ArrayDict] = {}
         self._noise: dict[int, np.ndarray] = {}
         self._attackers: dict[int, attacks.Attacker] = {}
         self._pieces: PiecewiseAffine | None = None
@@ -153,7 +153,7 @@ class Subject:
         """
         return self._checked(self.classifier.logits(images))
 
-    def outputs(self, images: np.ndarray, prefix: str = "") -> Found:
+    def outputs(self, images: np.ndarray, prefix: str = "") -> ArrayDict:
         """Computes what the rows of a set are made of.
 
         Args:
@@ -169,16 +169,16 @@ class Subject:
         logits, observed = in_batches(traced(observe, images), images)
         return {f"{prefix}logits": self._checked(logits), f"{prefix}observed": observed}
 
-    def outputs_with_examples(self, images: np.ndarray) -> Found:
+    def outputs_with_examples(self, images: np.ndarray) -> ArrayDict:
         """Returns `outputs` and the most confident of the images: "images", and "shown", their places."""
-        found = self.outputs(images)
-        shown = np.argsort(-confidence_of(found["logits"]), kind="stable")[:NUM_SHOWN]
-        return {**found, "images": images[shown], "shown": shown}
+        outputs = self.outputs(images)
+        shown = np.argsort(-confidence_of(outputs["logits"]), kind="stable")[:NUM_SHOWN]
+        return {**outputs, "images": images[shown], "shown": shown}
 
-    def scores(self, found: Found, prefix: str = "") -> np.ndarray:
+    def scores(self, outputs: ArrayDict, prefix: str = "") -> np.ndarray:
         """Returns the score of each image from its `outputs`: float array `(n,)`."""
         name = f"{prefix}observed"
-        return self.score.of(found[name] if name in found else found[f"{prefix}logits"])
+        return self.score.of(outputs[name] if name in outputs else outputs[f"{prefix}logits"])
 
     @property
     def score_sees_logits(self) -> bool:
@@ -216,7 +216,7 @@ class Subject:
 
     # What was computed.
 
-    def test_arrays(self) -> Found:
+    def test_arrays(self) -> ArrayDict:
         """Returns the arrays of the test set, what other sets are compared with."""
         from keras_acet.evaluation.measurements.test_set import TestSet  # it imports this module
 
@@ -226,7 +226,7 @@ class Subject:
         """Returns the score of each test image."""
         return self.scores(self.test_arrays())
 
-    def arrays(self, measurement: "Measurement", tell: Tell | None = None) -> Found:
+    def arrays(self, measurement: "Measurement", tell: Tell | None = None) -> ArrayDict:
         """Computes what a measurement needs, or takes it from the store.
 
         Args:
@@ -247,9 +247,9 @@ class Subject:
         measurement = measurement.as_done_on(self)
         key = self.key(measurement)
         text = json.dumps(key, sort_keys=True)
-        if text not in self._made:
+        if text not in self._computed:
 
-            def make() -> Found:
+            def make() -> ArrayDict:
                 self._computing.append(measurement)
                 try:
                     return measurement.compute(self, tell or (lambda text="", share=0.0: None))
@@ -257,8 +257,8 @@ class Subject:
                     self._computing.pop()
 
             store = self._store if self._is_stored(measurement) else Store()
-            self._made[text] = store.get(key, make)
-        return self._made[text]
+            self._computed[text] = store.get(key, make)
+        return self._computed[text]
 
     def is_done(self, measurement: "Measurement") -> bool:
         """Whether what a measurement needs lies in the store."""
@@ -272,7 +272,7 @@ class Subject:
 
     def key(self, measurement: "Measurement") -> dict[str, Any]:
         """Returns all that the arrays of a measurement depend on: its settings, the classifier, the images."""
-        found = {
+        key = {
             "stage": measurement.title,
             "measurement": keys.describe(measurement),
             "code": measurement.version,
@@ -283,11 +283,11 @@ class Subject:
             "version": __version__,
         }
         if not self.score_sees_logits:
-            found["score"] = keys.describe(self.score)
+            key["score"] = keys.describe(self.score)
         if measurement.sets:
-            found["sets"] = {name: self.data.ood_digest(name) for name in measurement.sets}
+            key["sets"] = {name: self.data.ood_digest(name) for name in measurement.sets}
         if measurement.builds_on:
-            found["builds_on"] = [self.key(one.as_done_on(self)) for one in measurement.builds_on]
+            key["builds_on"] = [self.key(one.as_done_on(self)) for one in measurement.builds_on]
         if measurement.transfers:
-            found["others"] = [[other.name, other.classifier.sha256] for other in self.others]
-        return found
+            key["others"] = [[other.name, other.classifier.sha256] for other in self.others]
+        return key

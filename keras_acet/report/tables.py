@@ -139,7 +139,7 @@ def _attacks(runs, radius):
                 [
                     Cell(rate(attack.mmc), "strongest" if attack is best else ""),
                     Cell(percent(attack.share_above_half)),
-                    Cell(number(attack.solved)),
+                    Cell(number(attack.num_skipped)),
                 ]
                 if attack
                 else "not run"
@@ -153,26 +153,28 @@ def _attacks(runs, radius):
         ]
         rows.append(("Worst per image", [*entries, [Cell("", words=True), Cell("", words=True), Cell("")]]))
     groups = [
-        *(Group(run.name, ["MMC", "> ½", "Solved before"]) for run in runs),
+        *(Group(run.name, ["MMC", "> ½", "Skipped"]) for run in runs),
         Group("", ["Objective", "Start", "Steps"]),
     ]
     return Table(f"Attacks on the noise images within radius {short(radius)}", "Attack", groups, rows)
 
 
 def interval_bounds(runs: Sequence[RunResult]) -> Table:
-    """What is found and what is proven, a row per radius, a column group per run."""
+    """The mean confidence that an attack reaches and the mean bound, a row per radius, a column group per run."""
     measured = [(run.name, run.interval_bounds) for run in runs if run.interval_bounds]
-    bounds = [{row.radius: row for row in found.radii} for _, found in measured]
+    bounds = [{row.radius: row for row in result.radii} for _, result in measured]
     rows = []
     for radius in sorted({radius for one in bounds for radius in one}):
         entries = [
-            [Cell(rate(row.found)), Cell(rate(row.bound)), Cell(percent(row.share_below))] if row else "not measured"
+            [Cell(rate(row.attacked)), Cell(rate(row.bound)), Cell(percent(row.share_below))] if row else "not measured"
             for row in (one.get(radius) for one in bounds)
         ]
         rows.append((short(radius), entries))
     _, first = measured[0]
-    columns = ["Found", "Bound", f"Bound < {rate(first.level, 2)}"]
-    caption = f"Mean confidence on {number(first.num_images)} noise images: found by an attack, and bound on any"
+    columns = ["Attacked", "Bound", f"Bound < {rate(first.level, 2)}"]
+    caption = (
+        f"Mean confidence on {number(first.num_images)} noise images after an attack, and the bound for any attack"
+    )
     return Table(caption, "Radius", [Group(name, columns) for name, _ in measured], rows)
 
 
@@ -218,12 +220,12 @@ def calibration(runs: Sequence[RunResult]) -> Table:
     rows = []
     for run in runs:
         if run.calibration:
-            found = run.calibration
-            for when, temperature in (("before", 1), ("after", found.temperature)):
-                numbers = [rate(getattr(getattr(found, when), name), 4) for name in ("ece", "ece_equal_mass")]
-                numbers += [number(getattr(getattr(found, when), name)) for name in ("nll", "brier")]
+            result = run.calibration
+            for when, temperature in (("before", 1), ("after", result.temperature)):
+                numbers = [rate(getattr(getattr(result, when), name), 4) for name in ("ece", "ece_equal_mass")]
+                numbers += [number(getattr(getattr(result, when), name)) for name in ("nll", "brier")]
                 cells = [Cell(when, words=True), Cell(number(temperature)), *map(Cell, numbers)]
-                cells += [Cell(number(found.risk_coverage.aurc) if when == "after" else "")]
+                cells += [Cell(number(result.risk_coverage.aurc) if when == "after" else "")]
                 rows.append((run.name, [cells]))
     columns = ["Scaling", "Temperature", "ECE", "ECE, equal mass", "NLL", "Brier", "AURC"]
     return Table("Calibration on the test set", "Run", [Group("", columns)], rows)
@@ -232,7 +234,7 @@ def calibration(runs: Sequence[RunResult]) -> Table:
 def thresholds(runs: Sequence[RunResult]) -> Table:
     """What each rule of acceptance lets through."""
     calibrated = [(run.name, run.calibration) for run in runs if run.calibration]
-    rules = [{rule.name: rule for rule in found.thresholds} for _, found in calibrated]
+    rules = [{rule.name: rule for rule in result.thresholds} for _, result in calibrated]
     rows = []
     for name in dict.fromkeys(name for rules_of_run in rules for name in rules_of_run):
         entries = []
@@ -311,17 +313,17 @@ def more(runs: Sequence[RunResult]) -> list[Table]:
     return tables
 
 
-def _flattened(found: Any, place: str = "") -> dict[str, Cell]:
-    """The values in what JSON holds, each with the way to it; a measured number is one value."""
-    if isinstance(found, dict) and set(found) == {"value", "low", "high"}:
-        numbers = Measured(**found)
+def _flattened(value: Any, place: str = "") -> dict[str, Cell]:
+    """The values in nested dicts and lists, each with the keys that lead to it; a measured number is one value."""
+    if isinstance(value, dict) and set(value) == {"value", "low", "high"}:
+        numbers = Measured(**value)
         return {place or "value": Cell(number(numbers.value), interval(numbers, number))}
-    if isinstance(found, dict):
-        members = [(f"{place}, {key}" if place else key, member) for key, member in found.items()]
-    elif isinstance(found, list) and any(isinstance(member, (dict, list)) for member in found):
-        members = [(f"{place} {index}".strip(), member) for index, member in enumerate(found, start=1)]
+    if isinstance(value, dict):
+        members = [(f"{place}, {key}" if place else key, member) for key, member in value.items()]
+    elif isinstance(value, list) and any(isinstance(member, (dict, list)) for member in value):
+        members = [(f"{place} {index}".strip(), member) for index, member in enumerate(value, start=1)]
     else:
-        return {} if found is None else {place or "value": Cell(_plain(found))}
+        return {} if value is None else {place or "value": Cell(_plain(value))}
     return {name: cell for key, member in members for name, cell in _flattened(member, key).items()}
 
 

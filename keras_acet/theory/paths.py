@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from keras_acet.intervals.network import PiecewiseAffine, batch_of_inputs, piecewise
 from keras_acet.theory import pieces
-from keras_acet.theory.reach import check_level, surprise, where_reached
+from keras_acet.theory.reach import check_level, negative_log_probabilities, where_reached
 from keras_acet.theory.search import first_alpha
 
 _TIED = 1e-12  # slopes closer than this, relative to the largest one, count as equal
@@ -256,7 +256,10 @@ def _some_alpha(network, x, level, start):
     def reached(rows, alpha):
         points = x[rows] * np.reshape(alpha, (-1, *[1] * (x.ndim - 1)))
         return np.concatenate(
-            [surprise(network(points[chunk]).numpy()).min(axis=1) for chunk in _chunks(np.arange(len(rows)))]
+            [
+                negative_log_probabilities(network(points[chunk]).numpy()).min(axis=1)
+                for chunk in _chunks(np.arange(len(rows)))
+            ]
         ) <= -math.log(level)
 
     return first_alpha(

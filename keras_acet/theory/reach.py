@@ -1,4 +1,4 @@
-"""Where logits that are affine in a number reach a confidence."""
+"""Finds the smallest `alpha` at which logits that are affine in `alpha` reach a confidence."""
 
 import math
 
@@ -14,8 +14,8 @@ def check_level(level: float) -> float:
     return float(level)
 
 
-def surprise(logits: np.ndarray) -> np.ndarray:
-    """Computes `-log p_k` of every class, also where it is tiny: float64 array of the shape of `logits`, `(n, K)`."""
+def negative_log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Computes `-log softmax(logits)`, precise also where it is tiny: float64, of the shape of `logits`, `(n, K)`."""
     top = logits.argmax(axis=1)[:, None]
     gaps = logits - np.take_along_axis(logits, top, axis=1)
     others = np.exp(gaps)
@@ -71,7 +71,7 @@ def _first_reached(left, rise, is_finite, bound):
         if not goes_on.any():
             break
         high[goes_on] *= 2
-    # A place inside, if there is one: the right end, or what is met on the way to the minimum.
+    # A place with `-log p_k <= bound`, if there is one: the right end, or a place met on the way to the minimum.
     low, inside = np.zeros(len(piece)), np.where(value <= bound, high, np.inf)
     for _ in range(_NUM_BISECTIONS):
         middle = (low + high) / 2
@@ -90,5 +90,5 @@ def _first_reached(left, rise, is_finite, bound):
 
 def _value_and_slope(logits, rise):
     """`-log p_k` of every class, and its slope as the logits rise by `rise`: two arrays `(n, K)`."""
-    value = surprise(logits)
+    value = negative_log_probabilities(logits)
     return value, (np.exp(-value) * rise).sum(axis=1, keepdims=True) - rise

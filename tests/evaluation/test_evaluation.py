@@ -72,7 +72,7 @@ def test_solved_images_are_left_alone_and_count_as_they_are():
     noise = np.array([[0.2], [0.6]], np.float32)
     attacker = evaluation.Attacker(linear_network(200.0, -100.0), noise, noise)  # logit 200 x - 100
     found = attacker.run(evaluation.worst_case_attacks(0.1)[:2])
-    assert [trial.solved for trial in found.trials] == [2, 2]  # class 1 is sure at .2, class 0 at .6
+    assert [trial.num_skipped for trial in found.trials] == [2, 2]  # class 1 is sure at .2, class 0 at .6
     np.testing.assert_allclose(found.images, noise)
 
 
@@ -80,7 +80,7 @@ def test_the_last_attack_goes_on_where_the_others_stopped():
     # Logit 20 x - 6: .995 at x = .565; the corner of the ball at .7 has .9997, above which test images may lie.
     noise = np.full((3, 1), 0.4, np.float32)
     found = evaluation.Attacker(linear_network(20.0, -6.0), noise, noise).run(evaluation.full_suite(0.3))
-    assert found.trials[-1].solved == 0
+    assert found.trials[-1].num_skipped == 0
     np.testing.assert_allclose(found.images, 0.7, atol=0.02)
     assert found.confidence.min() > 0.9995
 
@@ -384,8 +384,8 @@ def test_interval_bounds_enclose_what_attacks_find():
         ends = np.clip(noise + [[-row.radius, row.radius]], 0, 1)
         worst = softmax_of(np.abs(8 * ends - 4)).max(axis=1)
         assert row.bound == pytest.approx(worst.mean(), abs=1e-6)
-        assert row.found == pytest.approx(worst.mean(), abs=1e-4)
-        assert row.found <= row.bound
+        assert row.attacked == pytest.approx(worst.mean(), abs=1e-4)
+        assert row.attacked <= row.bound
         assert row.share_below == np.mean(worst < 0.95)
 
 

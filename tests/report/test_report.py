@@ -54,7 +54,7 @@ def full_run(name, published, worst):
         {"name": "transferred", "objective": "none", "start": "transferred", "steps": 0, "mmc": 0.105},
     ]
     for attack in attacks:
-        attack |= {"radius": 0.3, "share_above_half": 0.0, "solved": 0}
+        attack |= {"radius": 0.3, "share_above_half": 0.0, "num_skipped": 0}
         attack["curve"] = [[1, 0.1], [50, 0.5 * (0.1 + attack["mmc"])], [100, attack["mmc"]]]
     attacks[-1]["curve"] = None
     scores = {"ece": 0.0123, "ece_equal_mass": 0.0119, "nll": 0.0212, "brier": 0.0091}
@@ -309,7 +309,7 @@ def test_measurements_are_listed_with_their_settings(page):
 def test_the_schema_in_the_documentation_is_that_of_the_classes():
     assert schema(Results) in report.__doc__
     for name in (
-        "solved: whole number",
+        "num_skipped: whole number",
         "num_images: whole number",
         "num_adversarial: whole number or null",
         "alpha: ",
@@ -477,7 +477,7 @@ def test_the_notebook_is_explained_for_moons_alone(moons, markdown):
 
 def test_interval_bounds_stand_beside_what_was_found(moons, markdown):
     text = (moons / "report.md").read_text(encoding="utf-8").replace(SPACE, " ")
-    assert "on 32 noise images: found by an attack, and bound on any" in text
+    assert "on 32 noise images after an attack, and the bound for any attack" in text
     assert "| .001 | .100 / .125 / 100 % |" in text and "| .3 | .200 / >.999 / 25.0 % |" in text
     assert "They are loose for a network that was not trained for them" in " ".join(text.split())
     assert "bound on any" not in markdown

@@ -97,11 +97,11 @@ def resolved(measurements: Iterable[Measurement], protocol: Protocol, data: Data
     Raises:
         TypeError: If one of them is no `Measurement`.
     """
-    found: list[Measurement] = []
+    chosen: list[Measurement] = []
     for one in measurements:
         if not isinstance(one, Measurement):
             raise TypeError(
                 f"`measurements` must be objects of `evaluation.measurements`, such as Noise(). Received: {one!r}."
             )
-        found += one.resolved(protocol, data)
-    return found
+        chosen += one.resolved(protocol, data)
+    return chosen

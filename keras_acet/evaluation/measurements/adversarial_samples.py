@@ -16,7 +16,7 @@ from keras_acet.evaluation.finding import Finding
 from keras_acet.evaluation.measurements.base import OPEN, Measurement
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.results import measured
-from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,22 +43,22 @@ class AdversarialSamples(Measurement):
     def cost(self, subject: Subject) -> float:
         return 3 * self.num_steps * self.num_images
 
-    def compute(self, subject: Subject, tell: Tell) -> Found:
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         chosen = subject.chosen(subject.test_images, self.num_images)
         images, labels = subject.test_images[chosen], subject.test_labels[chosen]
         attack = PGD(epsilon=self.epsilon, num_steps=self.num_steps, step_size=self.epsilon / 40, seed=subject.seed)
-        found = _climb_cross_entropy(subject.classifier.network, attack, images, labels)
+        adversarial = _climb_cross_entropy(subject.classifier.network, attack, images, labels)
         before = subject.logits(images).argmax(axis=1)
-        examples = subject.outputs_with_examples(found)
+        examples = subject.outputs_with_examples(adversarial)
         return {**examples, "changed": examples["logits"].argmax(axis=1) != before}
 
-    def finding(self, subject: Subject, found: Found) -> Finding:
-        changed = found["changed"]
+    def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
+        changed = arrays["changed"]
         success = measured(metrics.share(int(changed.sum()), len(changed)))
         finding, about = Finding(), f"epsilon {self.epsilon:.4g}"
         finding.add_row(
             subject,
-            {name: found[name][changed] for name in ("logits", "observed") if name in found},
+            {name: arrays[name][changed] for name in ("logits", "observed") if name in arrays},
             kind="adversarial_samples",
             set="changed",
             label="adversarial samples (changed)",
@@ -68,7 +68,7 @@ class AdversarialSamples(Measurement):
         )
         finding.add_row(
             subject,
-            found,
+            arrays,
             kind="adversarial_samples",
             set="all",
             label="adversarial samples (all)",

@@ -9,7 +9,7 @@ from keras_acet.evaluation import scaling
 from keras_acet.evaluation.finding import Finding
 from keras_acet.evaluation.measurements.base import OPEN, Measurement
 from keras_acet.evaluation.protocol import Protocol
-from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class AlphaScaling(Measurement):
     def cost(self, subject: Subject) -> float:
         return 150 * self.num_trials
 
-    def compute(self, subject: Subject, tell: Tell) -> Found:
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         return scaling.alpha_scaling(
             subject.classifier.logits,
             subject.data.image_shape,
@@ -39,11 +39,11 @@ class AlphaScaling(Measurement):
             progress=lambda share: tell(f"{share:.0%}", share),
         )
 
-    def finding(self, subject: Subject, found: Found) -> Finding:
+    def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
         exact = (one for one in subject.measurements if isinstance(one, ExactAlpha) and one.scan == self)
         if any(one.reason(subject) is None for one in exact):
             return Finding()  # that one tells of both
-        return Finding(results={"alpha_scaling": scaling.summarize_alpha_scaling(found)})
+        return Finding(results={"alpha_scaling": scaling.summarize_alpha_scaling(arrays)})
 
     def settings(self) -> dict[str, Any]:
         return {"num_trials": self.num_trials, "alpha": "scan"}
@@ -82,7 +82,7 @@ class ExactAlpha(Measurement):
     def cost(self, subject: Subject) -> float:
         return 1000 * self.scan.num_trials  # 200 to 100,000, nobody knows before
 
-    def compute(self, subject: Subject, tell: Tell) -> Found:
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         return scaling.exact_alpha(
             scaling.exact_network(subject.classifier),
             subject.data.image_shape,
@@ -91,8 +91,8 @@ class ExactAlpha(Measurement):
             progress=lambda share: tell(f"{share:.0%}", share),
         )
 
-    def finding(self, subject: Subject, found: Found) -> Finding:
-        both = scaling.summarize_alpha_scaling(subject.arrays(self.scan), found)
+    def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
+        both = scaling.summarize_alpha_scaling(subject.arrays(self.scan), arrays)
         return Finding(results={"alpha_scaling": both})
 
     def settings(self) -> dict[str, Any]:

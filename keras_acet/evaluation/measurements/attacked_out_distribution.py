@@ -10,9 +10,9 @@ from keras_acet.evaluation.attacks import Trial
 from keras_acet.evaluation.finding import Finding
 from keras_acet.evaluation.measurements.base import OPEN, Measurement, attack_cost
 from keras_acet.evaluation.measurements.out_distribution import missing_set
-from keras_acet.evaluation.measurements.worst_case_noise import found_arrays
+from keras_acet.evaluation.measurements.worst_case_noise import arrays_of
 from keras_acet.evaluation.protocol import Protocol
-from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,16 +62,16 @@ class AttackedOutDistribution(Measurement):
     def cost(self, subject: Subject) -> float:
         return attack_cost(self.trials, self.num_images)
 
-    def compute(self, subject: Subject, tell: Tell) -> Found:
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         images = subject.ood_images(self.set)
         chosen = images[subject.chosen(images, self.num_images)]
-        return found_arrays(subject, subject.attacker(chosen).run(attacks.fresh(self.trials), on_trial=tell))
+        return arrays_of(subject, subject.attacker(chosen).run(attacks.fresh(self.trials), on_trial=tell))
 
-    def finding(self, subject: Subject, found: Found) -> Finding:
+    def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
         finding = Finding()
         finding.add_row(
             subject,
-            {name: array for name, array in found.items() if name != "images"},
+            {name: array for name, array in arrays.items() if name != "images"},
             kind="worst_case_ood",
             set=self.set,
             label=self.label,

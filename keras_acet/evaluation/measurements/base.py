@@ -8,7 +8,7 @@ from keras_acet.datasets import Data
 from keras_acet.evaluation import keys
 from keras_acet.evaluation.finding import Finding, LeftOut
 from keras_acet.evaluation.protocol import Protocol
-from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 
 if TYPE_CHECKING:
     from keras_acet.evaluation.attacks import Trial
@@ -41,9 +41,9 @@ class Measurement(abc.ABC):
     ...     def compute(self, subject, tell):
     ...         return subject.outputs(self.factor * subject.test_images)
     ...
-    ...     def finding(self, subject, found):
+    ...     def finding(self, subject, arrays):
     ...         finding = Finding()
-    ...         finding.add_row(subject, found, kind="dimmed", set="test", label=f"test, {self.factor} as bright")
+    ...         finding.add_row(subject, arrays, kind="dimmed", set="test", label=f"test, {self.factor} as bright")
     ...         return finding
     """
 
@@ -114,7 +114,7 @@ class Measurement(abc.ABC):
         return len(subject.test_images)
 
     @abc.abstractmethod
-    def compute(self, subject: Subject, tell: Tell) -> Found:
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         """Computes what is worth keeping.
 
         Args:
@@ -126,12 +126,12 @@ class Measurement(abc.ABC):
         """
 
     @abc.abstractmethod
-    def finding(self, subject: Subject, found: Found) -> Finding:
+    def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
         """Returns the rows, results and figures.
 
         Args:
             subject: The classifier.
-            found: Dict of arrays, as `compute` returned it.
+            arrays: Dict of arrays, as `compute` returned it.
         """
 
     def finding_without(self, subject: Subject, reason: str) -> Finding:

@@ -9,7 +9,7 @@ from keras_acet.calibration import CalibrationResult
 from keras_acet.evaluation.finding import Finding
 from keras_acet.evaluation.measurements.base import Measurement
 from keras_acet.evaluation.measurements.worst_case_noise import AttackedNoise
-from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 from keras_acet.scores import Score
 
 _MOST_IMAGES = 5000  # of the training set, where none were kept out
@@ -24,11 +24,11 @@ class Calibration(Measurement):
     def cost(self, subject: Subject) -> float:
         return len(subject.test_images) // 2
 
-    def compute(self, subject: Subject, tell: Tell) -> Found:
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         return subject.outputs(calibration_images(subject)[0])
 
-    def finding(self, subject: Subject, found: Found) -> Finding:
-        if len(found["logits"]) < 2:
+    def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
+        if len(arrays["logits"]) < 2:
             return Finding()
         attacked = next((one for one in subject.measurements if isinstance(one, AttackedNoise)), None)
         test, worst = subject.test_arrays(), None
@@ -36,10 +36,10 @@ class Calibration(Measurement):
             worst = subject.arrays(attacked)
         observed = None
         if not subject.score_sees_logits:
-            observed = found["observed"], test["observed"], None if worst is None else worst["observed"]
+            observed = arrays["observed"], test["observed"], None if worst is None else worst["observed"]
         result = calibrate(
             subject,
-            found["logits"],
+            arrays["logits"],
             test["logits"],
             worst_noise_logits=None if worst is None else worst["logits"],
             score=subject.score,

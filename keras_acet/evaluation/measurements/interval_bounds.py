@@ -1,4 +1,4 @@
-"""What is proven beside what is found: interval bounds and attacks on the same noise images, at rising radii."""
+"""Interval bounds and attacks on the same noise images, at rising radii: what is proven beside what attacks reach."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from keras_acet.evaluation.measurements.base import OPEN, Measurement, attack_co
 from keras_acet.evaluation.measurements.worst_case_noise import AttackedNoise
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.results import BoundAtRadius, IntervalBoundsResult
-from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 
 _BATCH_SIZE = 16
 
@@ -33,6 +33,7 @@ class IntervalBounds(Measurement):
 
     name = "interval_bounds"
     needs = ("gradients", "layers")
+    version = 2
     num_bounded: int = OPEN
     noise: AttackedNoise = OPEN
     shares: tuple[float, ...] = (1 / 300, 1 / 100, 1 / 30, 1 / 10, 1 / 3, 1)
@@ -50,27 +51,29 @@ class IntervalBounds(Measurement):
     def cost(self, subject: Subject) -> float:
         return len(self.shares) * attack_cost(attacks.short_suite(self.noise.epsilon)[:1], self.num_bounded)
 
-    def compute(self, subject: Subject, tell: Tell) -> Found:
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         attacked = subject.arrays(self.noise)
         images, points = (attacked[name][: self.num_bounded] for name in ("noise", "images"))
         network, attacker = subject.pieces(), subject.attacker(images)
         radii = np.array([share * self.noise.epsilon for share in self.shares])
-        bound, found = np.empty((len(radii), len(images))), np.empty((len(radii), len(images)))
+        bound, confidence = np.empty((len(radii), len(images))), np.empty((len(radii), len(images)))
         for i, radius in enumerate(radii.tolist()):
             tell(share=i / len(radii))
             for j in range(0, len(images), _BATCH_SIZE):
                 part = slice(j, j + _BATCH_SIZE)
                 bound[i, part] = theory.confidence_upper_bound(network, images[part], radius)
             trials = attacks.short_suite(radius, seed=subject.seed)[:1]
-            found[i] = attacker.run(trials, known_points=[KnownPoints("whole radius", points)]).confidence
-        return {"radius": radii, "bound": bound, "found": found}
+            confidence[i] = attacker.run(trials, known_points=[KnownPoints("whole radius", points)]).confidence
+        return {"radius": radii, "bound": bound, "attacked": confidence}
 
-    def finding(self, subject: Subject, found: Found) -> Finding:
+    def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
         rows = [
-            BoundAtRadius(float(radius), float(reached.mean()), float(bound.mean()), float(np.mean(bound < self.level)))
-            for radius, reached, bound in zip(found["radius"], found["found"], found["bound"], strict=True)
+            BoundAtRadius(
+                float(radius), float(attacked.mean()), float(bound.mean()), float(np.mean(bound < self.level))
+            )
+            for radius, attacked, bound in zip(arrays["radius"], arrays["attacked"], arrays["bound"], strict=True)
         ]
-        return Finding(results={"interval_bounds": IntervalBoundsResult(found["bound"].shape[1], self.level, rows)})
+        return Finding(results={"interval_bounds": IntervalBoundsResult(arrays["bound"].shape[1], self.level, rows)})
 
     def settings(self) -> dict[str, Any]:
         return {"num_bounded": self.num_bounded}

@@ -9,9 +9,9 @@ from keras_acet.evaluation import attacks
 from keras_acet.evaluation.attacks import KnownPoints, Trial
 from keras_acet.evaluation.finding import Finding
 from keras_acet.evaluation.measurements.base import OPEN, Measurement, attack_cost
-from keras_acet.evaluation.measurements.worst_case_noise import WorstCaseNoise, found_arrays, trials_of
+from keras_acet.evaluation.measurements.worst_case_noise import WorstCaseNoise, arrays_of, trials_of
 from keras_acet.evaluation.protocol import Protocol
-from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,16 +53,16 @@ class LargerRadius(Measurement):
     def cost(self, subject: Subject) -> float:
         return attack_cost(self.trials, self.smaller.num_noise)
 
-    def compute(self, subject: Subject, tell: Tell) -> Found:
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         known = [KnownPoints("transferred: smaller radius", subject.arrays(self.smaller)["images"])]
         attacker = subject.noise_attacker(self.smaller.num_noise)
-        return found_arrays(subject, attacker.run(attacks.fresh(self.trials), known_points=known, on_trial=tell))
+        return arrays_of(subject, attacker.run(attacks.fresh(self.trials), known_points=known, on_trial=tell))
 
-    def finding(self, subject: Subject, found: Found) -> Finding:
-        finding = Finding(attacks=trials_of(found))
+    def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
+        finding = Finding(attacks=trials_of(arrays))
         finding.add_row(
             subject,
-            {name: array for name, array in found.items() if name != "images"},
+            {name: array for name, array in arrays.items() if name != "images"},
             kind="worst_case_noise",
             set="noise",
             label=self.label,

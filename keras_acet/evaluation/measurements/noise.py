@@ -4,7 +4,7 @@ import dataclasses
 
 from keras_acet.evaluation.finding import Finding
 from keras_acet.evaluation.measurements.base import Measurement
-from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -13,10 +13,10 @@ class Noise(Measurement):
 
     name = "noise"
 
-    def compute(self, subject: Subject, tell: Tell) -> Found:
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         return subject.outputs_with_examples(subject.noise_images())
 
-    def finding(self, subject: Subject, found: Found) -> Finding:
+    def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
         finding = Finding()
-        finding.add_row(subject, found, kind="noise", set="noise", label="noise")
+        finding.add_row(subject, arrays, kind="noise", set="noise", label="noise")
         return finding

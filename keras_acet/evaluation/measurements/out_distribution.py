@@ -8,7 +8,7 @@ from keras_acet.datasets import Data
 from keras_acet.evaluation.finding import Finding
 from keras_acet.evaluation.measurements.base import OPEN, Measurement
 from keras_acet.evaluation.protocol import Protocol
-from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,12 @@ class OutDistribution(Measurement):
     def reason(self, subject: Subject) -> str | None:
         return missing_set(subject, self.set) or super().reason(subject)
 
-    def compute(self, subject: Subject, tell: Tell) -> Found:
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         return subject.outputs_with_examples(subject.some(subject.ood_images(self.set)))
 
-    def finding(self, subject: Subject, found: Found) -> Finding:
+    def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
         finding = Finding()
-        finding.add_row(subject, found, kind="ood", set=self.set, label=self.set)
+        finding.add_row(subject, arrays, kind="ood", set=self.set, label=self.set)
         return finding
 
     def finding_without(self, subject: Subject, reason: str) -> Finding:

@@ -11,7 +11,7 @@ from keras_acet.evaluation.arrays import PlaneMaps
 from keras_acet.evaluation.finding import Finding, LeftOut
 from keras_acet.evaluation.measurements.base import Measurement
 from keras_acet.evaluation.protocol import Protocol
-from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,22 +41,22 @@ class Plane(Measurement):
     def cost(self, subject: Subject) -> float:
         return len(self.ranges) * (maps.SIZE**2 + maps.FINE**2)
 
-    def compute(self, subject: Subject, tell: Tell) -> Found:
-        found = {"confidence": maps.confidence_maps(subject.classifier, self.ranges)}
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
+        arrays = {"confidence": maps.confidence_maps(subject.classifier, self.ranges)}
         if _has_pieces(subject):
-            found["regions"] = maps.region_maps(subject.pieces(), self.ranges)
-        return found
+            arrays["regions"] = maps.region_maps(subject.pieces(), self.ranges)
+        return arrays
 
-    def finding(self, subject: Subject, found: Found) -> Finding:
+    def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
         finding = Finding()
         finding.arrays.maps = PlaneMaps(
             self.ranges,
-            found["confidence"],
-            found.get("regions"),
+            arrays["confidence"],
+            arrays.get("regions"),
             as_float(subject.data.test_images),
             np.asarray(subject.data.test_labels),
         )
-        if "regions" not in found:
+        if "regions" not in arrays:
             reason = "they are known of ReLU networks made of Keras' own layers only"
             finding.left_out = [LeftOut("linear regions", reason)]
         return finding

@@ -7,7 +7,7 @@ from keras_acet._prediction import confidence_of
 from keras_acet.evaluation.finding import Finding, confidence_numbers
 from keras_acet.evaluation.measurements.base import Measurement
 from keras_acet.evaluation.results import Row, measured
-from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,12 +17,12 @@ class TestSet(Measurement):
     __test__ = False  # no test of pytest's
     name = "test_set"
 
-    def compute(self, subject: Subject, tell: Tell) -> Found:
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         return subject.outputs(subject.test_images)
 
-    def finding(self, subject: Subject, found: Found) -> Finding:
-        confidence = confidence_of(found["logits"])
-        error = measured(metrics.classification_error(found["logits"], subject.test_labels))
+    def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
+        confidence = confidence_of(arrays["logits"])
+        error = measured(metrics.classification_error(arrays["logits"], subject.test_labels))
         row = Row(
             set=subject.data.name,
             kind="test",
@@ -35,5 +35,5 @@ class TestSet(Measurement):
         )
         finding = Finding(rows=[row], results={"test_error": error})
         finding.arrays.confidence[row.key] = confidence
-        finding.arrays.score[row.key] = subject.scores(found)
+        finding.arrays.score[row.key] = subject.scores(arrays)
         return finding

@@ -16,7 +16,7 @@ from keras_acet.evaluation.finding import Finding
 from keras_acet.evaluation.measurements.base import OPEN, Measurement, attack_cost
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.results import AttackResult, FlatShare
-from keras_acet.evaluation.subject import Found, Subject, Tell
+from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 from keras_acet.typed_json import from_json, to_json
 
 _NUM_PAIRS = 8
@@ -52,25 +52,25 @@ class AttackedNoise(Measurement):
     def cost(self, subject: Subject) -> float:
         return attack_cost(self.trials, self.num_noise)
 
-    def compute(self, subject: Subject, tell: Tell) -> Found:
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         attacker, noise = subject.noise_attacker(self.num_noise), subject.noise_images(self.num_noise)
-        found = attacker.run(attacks.fresh(self.trials), on_trial=tell)
+        result = attacker.run(attacks.fresh(self.trials), on_trial=tell)
         return {
             "noise": noise,
             **subject.outputs(noise, "noise_"),
-            **subject.outputs(found.points[0], "first_"),
+            **subject.outputs(result.points[0], "first_"),
             "flat_share": attacker.flat_share(),
-            **found_arrays(subject, found),
-            "points": np.stack([found.images, *found.points[:_NUM_TRANSFERRED]]),
+            **arrays_of(subject, result),
+            "points": np.stack([result.images, *result.points[:_NUM_TRANSFERRED]]),
         }
 
-    def finding(self, subject: Subject, found: Found) -> Finding:
-        trials = trials_of(found)
-        flat_share = FlatShare(float(found["flat_share"]), attacks.FLAT_GRADIENT, self.epsilon)
+    def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
+        trials = trials_of(arrays)
+        flat_share = FlatShare(float(arrays["flat_share"]), attacks.FLAT_GRADIENT, self.epsilon)
         finding = Finding(attacks=trials, results={"flat_share": flat_share})
         finding.add_row(
             subject,
-            found,
+            arrays,
             prefix="first_",
             kind="adversarial_noise",
             set="noise",
@@ -80,14 +80,14 @@ class AttackedNoise(Measurement):
         )
         finding.add_row(
             subject,
-            _without_examples(found),
+            _without_examples(arrays),
             kind="worst_case_noise",
             set="noise",
             label="worst-case noise",
             radius=self.epsilon,
             note=f"worst of {len(trials)} attacks, epsilon {self.epsilon:.4g}",
         )
-        finding.arrays.pairs = _pairs(found)
+        finding.arrays.pairs = _pairs(arrays)
         return finding
 
     def settings(self) -> dict[str, Any]:
@@ -134,34 +134,34 @@ class WorstCaseNoise(AttackedNoise):
     def cost(self, subject: Subject) -> float:
         return attack_cost(attacks.full_suite(self.epsilon)[-1:], self.num_noise)
 
-    def compute(self, subject: Subject, tell: Tell) -> Found:
+    def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         own = subject.arrays(self.own)
         known = [KnownPoints("own attacks", own["images"])]
         for other in subject.others:
             for points in other.arrays(self.own)["points"]:
                 known.append(KnownPoints(f"transferred from {other.name}", points, other.name))
         trials = attacks.full_suite(self.epsilon, seed=subject.seed)[-1:]  # from the strongest point
-        found = subject.noise_attacker(self.num_noise).run(trials, known_points=known, on_trial=tell)
-        merged = [*trials_of(own), *_merged(found.trials, len(known), [other.name for other in subject.others])]
-        return {**own, **found_arrays(subject, found), "trials": json.dumps(to_json(merged))}
+        result = subject.noise_attacker(self.num_noise).run(trials, known_points=known, on_trial=tell)
+        merged = [*trials_of(own), *_merged(result.trials, len(known), [other.name for other in subject.others])]
+        return {**own, **arrays_of(subject, result), "trials": json.dumps(to_json(merged))}
 
 
-def found_arrays(subject: Subject, found: attacks.Found) -> Found:
+def arrays_of(subject: Subject, result: attacks.SuiteResult) -> ArrayDict:
     """Returns what is kept of a suite of attacks; `trials_of` reads it."""
     return {
-        "images": found.images,
-        **subject.outputs(found.images),
-        "trials": json.dumps(to_json(found.trials)),
+        "images": result.images,
+        **subject.outputs(result.images),
+        "trials": json.dumps(to_json(result.trials)),
     }
 
 
-def trials_of(found: Found) -> list[AttackResult]:
+def trials_of(arrays: ArrayDict) -> list[AttackResult]:
     """Returns what each attack of a suite found, from the arrays that are kept."""
-    return from_json(list[AttackResult], json.loads(str(found["trials"])))
+    return from_json(list[AttackResult], json.loads(str(arrays["trials"])))
 
 
-def _without_examples(found: Found) -> Found:
-    return {name: array for name, array in found.items() if name not in ("images", "shown")}
+def _without_examples(arrays: ArrayDict) -> ArrayDict:
+    return {name: array for name, array in arrays.items() if name not in ("images", "shown")}
 
 
 def _merged(trials: list[AttackResult], num_known: int, names: list[str]) -> list[AttackResult]:
@@ -188,12 +188,12 @@ def shown_pairs(confidence: np.ndarray, num_pairs: int = _NUM_PAIRS) -> np.ndarr
     return np.concatenate([order[:half], order[half :: max(len(order) // half, 1)]])[:num_pairs]
 
 
-def _pairs(found: Found) -> NoisePairs:
-    confidence = confidence_of(found["logits"])
+def _pairs(arrays: ArrayDict) -> NoisePairs:
+    confidence = confidence_of(arrays["logits"])
     shown = shown_pairs(confidence)
     return NoisePairs(
-        found["noise"][shown],
-        found["images"][shown],
-        confidence_of(found["noise_logits"][shown]),
+        arrays["noise"][shown],
+        arrays["images"][shown],
+        confidence_of(arrays["noise_logits"][shown]),
         confidence[shown],
     )
