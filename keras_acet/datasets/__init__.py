@@ -1,7 +1,7 @@
-"""Named image sets with their out-of-distribution sets, held in memory and served by `tf.data`.
+"""Named image sets with their out-distribution sets, held in memory and served by `tf.data`.
 
 `load` reads a set; `Data` is what it returns, and takes arrays of your own as well; `ood_sets` looks up further
-out-of-distribution sets. What is known of a set is one entry, a `DatasetSpec`; `register` adds one of your own. Pixels
+out-distribution sets. What is known of a set is one entry, a `DatasetSpec`; `register` adds one of your own. Pixels
 leave here as float32 in [0, 1], channels last, labels as int64.
 """
 

@@ -15,7 +15,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 class OODSets(Mapping[str, np.ndarray | str]):
-    """Out-of-distribution sets by name, each read when first asked for.
+    """Out-distribution sets by name, each read when first asked for.
 
     A value is a float32 array `(n, *image_shape)` in [0, 1], or a `str` of less than 90 characters that says why the
     set cannot be had: a missing set is a row that says so, not a crash.

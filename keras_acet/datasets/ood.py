@@ -1,4 +1,4 @@
-"""Out-of-distribution sets: those that the paper puts beside a named set, and those that the user names."""
+"""Out-distribution sets: those that the paper puts beside a named set, and those that the user names."""
 
 import collections
 import functools
@@ -27,7 +27,7 @@ def ood_sets(
     data_dir: str | None = None,
     resize: bool = False,
 ) -> OODSets:
-    """Looks up out-of-distribution sets by name, for images of one shape.
+    """Looks up out-distribution sets by name, for images of one shape.
 
     * `mnist`, `fashion_mnist`, `kmnist`, `emnist_letters` (upright), `svhn`, `cifar10`, `cifar100`: the test images,
       from TensorFlow Datasets.
@@ -73,7 +73,7 @@ def ood_sets(
     entries = [name if isinstance(name, DatasetSpec | OODSpec) else _entry(name, image_shape, resize) for name in names]
     twice = [name for name, count in collections.Counter(entry.name for entry in entries).items() if count > 1]
     if twice:
-        raise ValueError(f"Each out-of-distribution set can be named once only. Received: {twice[0]!r} twice.")
+        raise ValueError(f"Each out-distribution set can be named once only. Received: {twice[0]!r} twice.")
     for entry in entries:
         check_shape(entry.name, entry.image_shape or image_shape, image_shape, resize)
     return OODSets({entry.name: functools.partial(_read, entry, image_shape, data_dir, resize) for entry in entries})
@@ -108,7 +108,7 @@ def _entry(name, image_shape, resize):
     found = registry.registered().get(name)
     if found is None:
         raise ValueError(
-            f"An out-of-distribution set must be one of {', '.join(ood_names())}. Received: {name!r}."
+            f"An out-distribution set must be one of {', '.join(ood_names())}. Received: {name!r}."
             f"{registry.how_to_add(name, ood_names())}"
         )
     return found

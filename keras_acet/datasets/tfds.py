@@ -32,7 +32,7 @@ class TFDS:
     class_names: tuple[str, ...] | None = None
 
 
-_LSUN = TFDS("lsun/classroom")  # out-of-distribution images only: they have no labels
+_LSUN = TFDS("lsun/classroom")  # out-distribution images only: they have no labels
 
 
 def read(

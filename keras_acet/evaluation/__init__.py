@@ -1,7 +1,7 @@
-"""From a classifier and its data to one table, attacked harder than the paper attacked.
+"""Evaluates a classifier on its data: one table, with stronger attacks than those of the paper.
 
-`evaluate` is the whole of it; `evaluate_all` puts several classifiers side by side. What is measured is a list of
-objects of `measurements`; what noise has to withstand is in `attacks`; what comes out, as types, in `results`.
+Call `evaluate`, or `evaluate_all` for several classifiers side by side. `measurements` holds the objects that say what
+is measured, `attacks` the attacks on noise, `results` the types of the results.
 """
 
 # isort: off

@@ -1,4 +1,4 @@
-"""What the figures of a report are drawn from, by set."""
+"""The arrays that the figures of a report are drawn from, by set."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ class ShownImages:
 
 @dataclasses.dataclass(frozen=True)
 class NoisePairs:
-    """Noise images and what an attack made of each.
+    """Noise images before and after an attack.
 
     Attributes:
         noise, attacked: Float arrays `(k, ...)`, values in [0, 1].
@@ -39,7 +39,7 @@ class NoisePairs:
 
 @dataclasses.dataclass(frozen=True)
 class PlaneMaps:
-    """What a classifier says of the plane.
+    """Confidence and linear regions of a classifier on squares of the plane.
 
     Attributes:
         ranges: Pairs `(low, high)`: the squares.
@@ -57,7 +57,7 @@ class PlaneMaps:
 
 @dataclasses.dataclass
 class Arrays:
-    """What the figures of one run are drawn from; what is missing leaves out its figure.
+    """The arrays that the figures of one run are drawn from; a figure whose arrays are missing is left out.
 
     Attributes:
         confidence: By row, the confidence of its images, float array `(n,)`.
@@ -74,7 +74,7 @@ class Arrays:
     maps: PlaneMaps | None = None
 
     def add(self, other: "Arrays") -> None:
-        """Takes over what another one has."""
+        """Adds the arrays of another object."""
         self.confidence |= other.confidence
         self.score |= other.score
         self.shown |= other.shown

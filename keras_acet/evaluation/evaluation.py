@@ -1,4 +1,4 @@
-"""What was measured on one classifier, and all of it together as it stands in `results.json`."""
+"""The evaluation of one classifier, and those of several classifiers together, as `results.json` holds them."""
 
 import dataclasses
 import time
@@ -83,7 +83,7 @@ class Evaluation:
         return self.result.rows
 
     def __getitem__(self, label: str) -> Row:
-        """Returns the row with this label, the first where a set of the user's has that of another row.
+        """Returns the row with this label; if several rows have it, the first one.
 
         Raises:
             KeyError: If there is none.

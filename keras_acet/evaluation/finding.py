@@ -1,4 +1,4 @@
-"""What one measurement says of one classifier, before all of it is put together."""
+"""The result of one measurement on one classifier, from which the evaluation is put together."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -11,10 +11,10 @@ from keras_acet.evaluation.subject import ArrayDict, Subject
 
 
 class LeftOut(NamedTuple):
-    """Something that could not be had.
+    """Something that could not be measured.
 
     Attributes:
-        label: What the report calls it.
+        label: Its name in the report.
         reason: Why, in words.
     """
 
@@ -24,14 +24,14 @@ class LeftOut(NamedTuple):
 
 @dataclasses.dataclass
 class Finding:
-    """What a measurement found on one classifier.
+    """The result of a measurement on one classifier.
 
     Attributes:
         rows: Rows of the tables, one per set.
-        attacks: What each attack found.
+        attacks: The result of each attack.
         results: By name: fields of `RunResult`, or results of other names, values that `typed_json.to_json` writes.
-        arrays: What figures are drawn from.
-        left_out: What could not be had, and why.
+        arrays: The arrays that figures are drawn from.
+        left_out: What could not be measured, and why.
     """
 
     rows: list[Row] = dataclasses.field(default_factory=list)
@@ -92,12 +92,12 @@ class Finding:
             self.arrays.shown[row.key] = ShownImages(outputs["images"], confidence_of(shown), shown.argmax(axis=1))
 
     def add_missing_row(self, *, kind: str, set: str, label: str, note: str, radius: float | None = None) -> None:
-        """Adds the row of a set that could not be had; `note` says why."""
+        """Adds the row of a set that could not be measured; `note` says why."""
         self.rows.append(Row(set=set, kind=kind, radius=radius, label=label, n=0, note=note))
 
 
 def confidence_numbers(confidence: Any) -> dict[str, Measured]:
-    """Returns what is measured on the confidences of any set."""
+    """Returns the numbers of a row that come from the confidences of its images alone."""
     return {
         "mmc": measured(metrics.mean_max_confidence(confidence)),
         "share_above_half": measured(metrics.share_above(confidence)),

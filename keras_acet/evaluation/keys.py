@@ -1,4 +1,4 @@
-"""What makes one configuration another one: all settings of an object, as values that JSON can hold."""
+"""Keys of stored results: all settings of an object, as values that JSON can hold."""
 
 import dataclasses
 from typing import Any
@@ -9,7 +9,7 @@ from keras_acet.files import sha256
 
 
 def describe(value: Any) -> Any:
-    """Returns all that makes a value what it is, for the key of a stored result.
+    """Describes a value completely, for the key of a stored result.
 
     Args:
         value: None, text, a number, a truth value, an array; a tuple, list or dict of such values; a dataclass, with

@@ -41,8 +41,8 @@ def evaluate(
     Rows: the test set with its error; every out-distribution set of the data; noise; adversarial noise, attacked with
     the first of `suite` alone, and worst-case noise, the worst per image over all of it, at two radii; out-distribution
     sets and test images attacked.
-    Beside them Table 2 of the paper (`alpha_scaling`), calibration, what each attack found, and interval bounds, which
-    no attack exceeds.
+    The evaluation also holds Table 2 of the paper (`alpha_scaling`), calibration, the result of each attack, and
+    interval bounds, which no attack exceeds.
 
     Args:
         model: `keras.Model` from images to logits, an `ACETModel` too; a function that TensorFlow can differentiate; or
@@ -122,7 +122,7 @@ def evaluate_all(
     for one in measured:
         one.others = [other for other in sources if other is not one]
         one.measurements = chosen
-    # What each network's own attacks find comes first: the others are tried on it after that.
+    # Each network's own attacks come first; after that the points that they found are tried on the other networks.
     first, second = zip(*(_plan(one, chosen) for one in measured), strict=True)
     shared = [_stages(one, _transferred(chosen)) for one in sources if one not in measured]
     work = _Work(progress, [stage for plan in (*first, *shared, *second) for stage in plan])
@@ -151,7 +151,7 @@ class _Stage(NamedTuple):
 
 
 class _Work:
-    """Does stage after stage and tells how far it is."""
+    """Does one stage after another and reports the progress."""
 
     def __init__(self, progress: Progress | None, stages: Sequence[_Stage]) -> None:
         self._progress = progress
@@ -175,7 +175,7 @@ class _Work:
 
 
 def _plan(subject: Subject, measurements: Sequence[Measurement]) -> tuple[list[_Stage], list[_Stage]]:
-    """What has to be done on a classifier, up to what the others need and after it, each in the order of the list."""
+    """The stages of a classifier in order: those up to the last one that other classifiers need, and the rest."""
     stages = _stages(subject, measurements)
     needed = {_key(subject, one) for one in _transferred(measurements)}
     last = max((i for i, stage in enumerate(stages, start=1) if _key(subject, stage.measurement) in needed), default=0)

@@ -12,7 +12,7 @@ from keras_acet.classifiers import Classifier
 RANGES = ((0, 1), (-2, 3), (-5, 6), (-10, 10))  # those that the authors' notebook draws
 SIZE = 200
 _NUM_PARTS = 8  # 45,000 points at a time
-FINE = 600  # regions are thin: two points beside each other are told apart
+FINE = 600  # a finer grid, because linear regions are thin
 
 
 def confidence_maps(classifier: Classifier, ranges: Sequence[tuple[float, float]] = RANGES) -> np.ndarray:
@@ -56,10 +56,10 @@ def region_maps(
 
 
 def _random_sums(patterns):
-    """A number for each pattern, modulo 2^64.
+    """Hashes each pattern to a number modulo 2^64, by a sum with random weights.
 
-    That two of a million patterns of ReLUs have the same has a chance of 3e-8; of maxima over windows of 9, of 8 times
-    that, where patterns differ by even indices alone.
+    The probability that two of a million different patterns of ReLUs collide is 3e-8; for maxima over windows of 9 it
+    is 8 times that, because the indices of two patterns may differ by multiples of 8.
     """
     return patterns @ np.random.default_rng(0).integers(-(2**63), 2**63, patterns.shape[1])
 

@@ -1,4 +1,4 @@
-"""What an evaluation does, in numbers."""
+"""The numbers of an evaluation: radii, images and attacks."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ Suite = Callable[..., Sequence[Trial]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How many images, which radii, how many trials. Zero leaves a part out.
+    """How many images, which radii, how many trials. A number of zero leaves its part of the evaluation out.
 
     Args:
         epsilon: Radius of the attacks on noise and on test images in pixel units, in `(0, 1]`: that of the training.
@@ -28,7 +28,8 @@ class Protocol:
         alpha: "scan", or "exact" for `exact_alpha` beside the scan.
         num_bootstrap: Number of replicates behind each interval.
         seed: int >= 0, for noise, attacks, choices and replicates.
-        score: `scores.Score`, what detection is measured on; the mean maximal confidence stays the confidence.
+        score: `scores.Score` that tells test images from others. The columns of the mean confidence do not depend on
+        it.
         suite: Function `(epsilon, *, seed)` that returns the attacks on noise: `full_suite`, or `worst_case_attacks`.
         is_quick: Whether this is a first look; `quick` says so.
 

@@ -1,4 +1,4 @@
-"""How far an input has to be scaled until the network is sure: the paper's Table 2."""
+"""The factor by which an input has to be scaled until the network is confident: the paper's Table 2."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ _NUM_BISECTIONS = 12
 
 
 def alpha_scaling(predict, image_shape, *, num_trials=10_000, seed=0, progress=None):
-    """Scales uniform random inputs `x ~ U[0, 1]^d` until the network is sure of a class.
+    """Scales uniform random inputs `x ~ U[0, 1]^d` until the network is confident in a class.
 
     1. `alpha*(x)`: the smallest `alpha >= 1` with confidence at least 99.9 % at `alpha x`, found on a grid (steps of
        10 % up to 97, doubling from there to 1e18) and refined by bisection within the step. A stretch of confidence
@@ -35,10 +35,10 @@ def alpha_scaling(predict, image_shape, *, num_trials=10_000, seed=0, progress=N
     Returns:
         dict of float arrays `(num_trials,)`: `alpha`, infinite where 1e18 does not suffice; and bool `is_confident`.
 
-    Where the pieces of the network are known, `exact_alpha` finds the smallest `alpha` itself.
+    Where the linear pieces of the network are known, `exact_alpha` computes the smallest `alpha` without a grid.
 
-    Source: Hein et al., CVPR 2019, arXiv:1812.05720, Table 2; the authors released no code for it. That its second
-        row asks for *any* alpha was found by computing both: with the minimal alpha it does not come out.
+    Source: Hein et al., CVPR 2019, arXiv:1812.05720, Table 2; the authors released no code for it. The second row of
+        the table is understood to ask for *any* alpha: with the smallest alpha alone its numbers cannot be reproduced.
     """
     alpha, is_confident = np.empty(num_trials), np.empty(num_trials, bool)
     for part, x in _inputs(image_shape, num_trials, seed):
@@ -52,10 +52,10 @@ def alpha_scaling(predict, image_shape, *, num_trials=10_000, seed=0, progress=N
 def exact_alpha(network, image_shape, *, num_trials=10_000, seed=0, progress=None):
     """Computes `alpha*(x)` of `alpha_scaling` exactly and for the same inputs, with `theory.smallest_alpha`.
 
-    It is at most the scan's, up to the rounding of float32 logits there, and next to it unless the scan missed a
-    stretch of confidence. Its work grows with the pieces on the way: about 100 per input for a LeNet on MNIST, 50,000
-    to 100,000 for the paper's ResNet-20 on CIFAR-10, each of them a row through half of the network or so: one to three
-    minutes of one core per input.
+    The exact `alpha` is at most that of the scan, up to the rounding of the scan's float32 logits, and close to it
+    unless the scan missed a stretch of confidence. The work grows with the number of linear pieces on the ray: about
+    100 per input for a LeNet on MNIST, 50,000 to 100,000 for the paper's ResNet-20 on CIFAR-10. Each piece costs about
+    half a forward pass: one to three minutes of one core per input of the ResNet-20.
 
     Args:
         network: `keras.Model` from inputs to logits, or `theory.PiecewiseAffine`.
@@ -131,7 +131,7 @@ def _ever_confident(predict, x):
     while len(left):
         images = np.minimum(_scaled(x[left], alpha), 1)
         is_confident[left] = _confidence(predict, images) > CLIPPED_LEVEL
-        # From an image of ones on nothing changes; a pixel of 0 stays 0 for good.
+        # Once all pixels are 1, nothing changes any more; a pixel of 0 stays 0, so the number of steps is limited.
         ends = is_confident[left] | (alpha * smallest[left] >= 1) | (alpha > 1e6)
         left, alpha = left[~ends], alpha * 1.1
     return is_confident
@@ -140,7 +140,7 @@ def _ever_confident(predict, x):
 def summarize_alpha_scaling(
     arrays: dict[str, np.ndarray], exact: dict[str, np.ndarray] | None = None
 ) -> AlphaScalingResult:
-    """Returns what a table shows of the arrays of `alpha_scaling` and `exact_alpha`."""
+    """Summarizes the arrays of `alpha_scaling` and `exact_alpha` for a table."""
     alpha, is_confident = arrays["alpha"], arrays["is_confident"]
     median, share_reached = _summarize(alpha)
     return AlphaScalingResult(

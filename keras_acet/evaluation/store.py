@@ -1,4 +1,4 @@
-"""Arrays that were already computed, so that a killed evaluation goes on where it was."""
+"""Stores computed arrays on disk, so that an evaluation that was killed continues where it stopped."""
 
 import json
 import pathlib
@@ -11,7 +11,7 @@ from keras_acet.files import sha256, whole_file
 
 
 class Store:
-    """Dicts of arrays, each under a key that holds all they depend on.
+    """Dicts of arrays, each stored under a key that holds everything that the arrays depend on.
 
     Args:
         directory: Where each dict is an `.npz` file; None keeps nothing.

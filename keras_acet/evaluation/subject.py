@@ -1,4 +1,4 @@
-"""A classifier under measurement: its images, what it says to them, and what was computed before."""
+"""A classifier under measurement: its images, its outputs, and the arrays that were computed before."""
 
 import json
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def evaluation_noise(test_images: np.ndarray, num_noise: int, *, seed: int = 0) 
     images = tf.constant(test_images[chosen])
     if images.shape.rank == 4:
         return PaperNoise(sigma_per="image", seed=seed)(images).numpy()
-    # Not the seed of the first attack, whose random start would be made of the same numbers.
+    # With the seed of the first attack, its random start would be drawn from the same numbers as the noise.
     return UniformNoise(seed=seed + 1_000_003)(images).numpy()
 
 
@@ -154,14 +154,14 @@ class Subject:
         return self._checked(self.classifier.logits(images))
 
     def outputs(self, images: np.ndarray, prefix: str = "") -> ArrayDict:
-        """Computes what the rows of a set are made of.
+        """Computes the arrays that the row of a set is made from.
 
         Args:
             images: As for `logits`.
-            prefix: What the names begin with.
+            prefix: Beginning of the names in the result.
 
         Returns:
-            dict of "logits"; and of "observed", if the score looks at something else.
+            dict of "logits"; and of "observed", if the score needs something else than logits.
         """
         if self.score_sees_logits:
             return {f"{prefix}logits": self.logits(images)}
@@ -189,13 +189,13 @@ class Subject:
         if not np.isfinite(logits).all():
             count = np.count_nonzero(~np.isfinite(logits).all(axis=1))
             raise NonFiniteLogitsError(
-                f"The logits of {self.name} must be finite. Received: {count} of {len(logits)} images with "
-                "others. Its weights are damaged, or training went astray."
+                f"The logits of {self.name} must be finite. Received: {count} of {len(logits)} images with NaN or "
+                "infinity. Its weights are damaged, or training went astray."
             )
         return logits
 
     def noise_attacker(self, count: int) -> attacks.Attacker:
-        """Returns the `Attacker` of so many noise images; it is made once."""
+        """Returns the `Attacker` of `count` noise images; it is made once."""
         if count not in self._attackers:
             self._attackers[count] = self.attacker(self.noise_images(count))
         return self._attackers[count]
@@ -217,7 +217,7 @@ class Subject:
     # What was computed.
 
     def test_arrays(self) -> ArrayDict:
-        """Returns the arrays of the test set, what other sets are compared with."""
+        """Returns the arrays of the test set, with which other sets are compared."""
         from keras_acet.evaluation.measurements.test_set import TestSet  # it imports this module
 
         return self.arrays(TestSet())
@@ -231,7 +231,7 @@ class Subject:
 
         Args:
             measurement: A measurement without open settings, see `Measurement.resolved`.
-            tell: None, or a function that is told how far it is: a text, and the share that is done.
+            tell: None, or a function of a text and the share of the work that is done, called as the work goes on.
 
         Returns:
             dict of arrays.
@@ -266,7 +266,7 @@ class Subject:
         return self._is_stored(measurement) and self.key(measurement) in self._store
 
     def _is_stored(self, measurement: "Measurement") -> bool:
-        # A model without a fingerprint could not be told from another one.
+        # The stored results of two models without a digest could not be told apart.
         others = self.others if measurement.transfers else []
         return all(subject.classifier.sha256 for subject in [self, *others])
 

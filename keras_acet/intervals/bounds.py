@@ -1,19 +1,20 @@
 """Interval bounds: how large logits and confidence can get anywhere in a box of inputs, proven in one pass.
 
 Every value is enclosed in an interval, step by step: an affine step `x -> W x + b` takes the box of centre `c` and
-radius `r` to the one of centre `W c + b` and radius `|W| r`; ReLU and maximum are monotone, so ends go to ends. Each is
-the smallest box for its own step, but that the values of one layer hang together is forgotten. So the bounds are loose
-unless the network was trained for them; TensorFlow can differentiate them, and they can be a training objective.
+radius `r` to the one of centre `W c + b` and radius `|W| r`; ReLU and maximum are monotone, so ends go to ends. Each
+box is the smallest one for its own step, but a box cannot express that the values of one layer depend on each other. So
+the bounds are loose unless the network was trained for them. TensorFlow can differentiate them, so that they can be a
+training objective.
 
 **Rounding.** The bounds are computed in float64 and hold for the network as it runs in float32. Summed in any order,
 n products in float32 are off by at most `n u / (1 - n u)` times the sum of their absolute values, `u = 2^-24` (Higham,
-Accuracy and Stability of Numerical Algorithms, 2002, section 3.1). By so much every affine step widens its box, with n
-the number of weights per output, at least 8 for what goes into the scale and shift of a batch norm, and by `4 u` times
-the result for the bias; a LeakyReLU widens what is negative, a product, by `4 u` times itself. The largest error of an
-affine step that was seen (LeNet, ResNet-20, random inputs) is 16 u times that sum, however large n is. Convolution by
-FFT or by Winograd's method, TF32 and bfloat16 round more: they have to be off, or another `unit_roundoff` given.
-Underflow is left out: that a number below 2^-126 may become 0 moves logits by far less than their last digit, unless
-weights or inputs are that small themselves.
+Accuracy and Stability of Numerical Algorithms, 2002, section 3.1). Every affine step widens its box by that much, where
+n is the number of weights per output, and at least 8 to cover the operations that make scale and shift of a batch norm;
+it widens the box by another `4 u` times the result for the bias. A LeakyReLU widens negative values, which are
+products, by `4 u` times their size. The largest observed error of an affine step (LeNet, ResNet-20, random inputs) is
+16 u times that sum, however large n is. Convolution by FFT or by Winograd's method, TF32 and bfloat16 round more:
+switch them off, or give another `unit_roundoff`. Underflow is not considered: a number below 2^-126 that becomes 0
+changes logits by far less than their last digit, unless weights or inputs are that small themselves.
 """
 
 import math
@@ -141,9 +142,9 @@ def confidence_upper_bound(
 ) -> tf.Tensor:
     """Bounds the confidence near images: the largest softmax probability at any `z`, `|z - x| <= epsilon`, in [0, 1].
 
-    With the bounds `U_kj` of `difference_upper_bounds` it is `max_k 1 / sum_j exp(-U_kj)`. No attack finds more; where
-    it is far above what attacks find, one of the two is weak, and for a network that was not trained for it mostly
-    this bound is.
+    With the bounds `U_kj` of `difference_upper_bounds` it is `max_k 1 / sum_j exp(-U_kj)`. No attack reaches a higher
+    confidence. Where the bound is far above the confidence that attacks reach, either the attacks or the bound are
+    weak; for a network that was not trained for interval bounds it is mostly the bound.
 
     Args:
         network: As for `interval_bounds`.
@@ -216,7 +217,7 @@ def _enclose(step, boxes, roundoff):
     if not isinstance(operation, Affine):
         low, high = operation(boxes[0].low), operation(boxes[0].high)
         if isinstance(operation, ReLU) and operation.negative_slope:
-            # What is negative is rounded: once, and in bfloat16 the slope before.
+            # Negative values are products, which are rounded once; in bfloat16 the slope is rounded before as well.
             low, high = low - 4 * roundoff * tf.nn.relu(-low), high + 4 * roundoff * tf.nn.relu(-high)
         return _Box(low, high)
     center = operation(*(box.center for box in boxes))
@@ -231,7 +232,7 @@ def _differences(operation, box, roundoff):
     weights = operation.linear(tf.eye(size, dtype=DTYPE))
     biases = operation(tf.zeros((1, size), DTYPE))
     share = _summing(operation, [box], roundoff)
-    # What rounding adds to each logit, as in `_enclose`.
+    # The error that rounding may add to each logit, as in `_enclose`.
     rounding = tf.matmul(share * box.magnitude, tf.abs(weights))
     rounding += 4 * roundoff * (tf.abs(operation(box.center)) + tf.matmul(box.radius, tf.abs(weights)) + rounding)
 
@@ -245,10 +246,10 @@ def _differences(operation, box, roundoff):
 
 
 def _summing(operation, boxes, roundoff):
-    """By what share of the sum of absolute values a sum may be off: `n u / (1 - n u)`."""
+    """The largest rounding error of a sum, relative to the sum of absolute values: `n u / (1 - n u)`."""
     if operation.kernel is not None:
         count = max(math.prod(operation.kernel().shape[:-1]), 8)  # of a scale it would be 1
     else:
-        # Sums and pooling; what only moves values about is counted too.
+        # Sums and pooling; operations that only move values are counted as if they were sums.
         count = max(len(boxes), math.prod(boxes[0].low.shape[1:-1]))
     return count * roundoff / (1 - min(count * roundoff, 0.5))

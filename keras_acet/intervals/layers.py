@@ -122,9 +122,10 @@ def _global_max_pool(layer, shape):
 
 
 def _windows(shape, size, strides, padding):
-    """Positions in each window of a pool, `(*output places, window size)`; for one in the padding the nearest inside.
+    """Positions in each window of a pool, `(*output places, window size)`.
 
-    That one lies in the same window, so the maximum is the same.
+    A position in the padding is replaced by the nearest one inside, which lies in the same window, so that the maximum
+    is the same.
     """
     positions = np.zeros((1, 1), np.int64)
     counts = []
@@ -189,7 +190,7 @@ def _nothing(layer, shape):
     return []
 
 
-# By the very class: of a subclass nobody knows what it computes.
+# Looked up by the exact class, because a subclass may compute something else.
 _LAYERS = {
     layers.Dense: _dense,
     **dict.fromkeys((layers.Conv1D, layers.Conv2D, layers.Conv3D), _conv),

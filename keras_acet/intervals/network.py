@@ -29,8 +29,8 @@ class PiecewiseAffine:
     Made of: Dense; Conv1D, 2D, 3D and DepthwiseConv1D, 2D with any stride, padding, dilation and groups; ReLU and
     LeakyReLU, also as `Activation` or `activation=`; max, average and global pooling; BatchNormalization, Normalization
     and Rescaling; Flatten, Reshape, Permute, RepeatVector, zero padding, cropping, UpSampling1D; Add, Average and
-    Concatenate; `x + y`, relu, leaky_relu, add and concatenate of keras.ops, of tensors of one rank; Dropout and what
-    else does nothing after training; models of these within models. Not known, though piecewise affine:
+    Concatenate; `x + y`, relu, leaky_relu, add and concatenate of keras.ops, of tensors of one rank; Dropout and other
+    layers that do nothing after training; models of these within models. Not supported, though piecewise affine:
     AveragePooling3D, UpSampling2D and 3D, Subtract, Maximum, ReLU6, constants such as 1 in `x + 1`.
 
     Weights are read at each call, and gradients flow to them. That they are finite is checked here and whenever a

@@ -18,9 +18,9 @@ def negative_log_likelihood(logits: npt.ArrayLike, labels: npt.ArrayLike) -> flo
     >>> round(negative_log_likelihood([[0.0, 0.0]], [1]), 6)
     0.693147
     """
-    log_probs = log_softmax(logits)
-    labels = check_labels(labels, log_probs.shape)
-    return float(-log_probs[np.arange(len(labels)), labels].mean())
+    log_probabilities = log_softmax(logits)
+    labels = check_labels(labels, log_probabilities.shape)
+    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
 
 
 def brier_score(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -34,10 +34,10 @@ def brier_score(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     >>> brier_score([[0.0, 0.0]], [1])
     0.5
     """
-    probs = np.exp(log_softmax(logits))
-    labels = check_labels(labels, probs.shape)
-    probs[np.arange(len(labels)), labels] -= 1
-    return float(np.square(probs).sum(axis=1).mean())
+    probabilities = np.exp(log_softmax(logits))
+    labels = check_labels(labels, probabilities.shape)
+    probabilities[np.arange(len(labels)), labels] -= 1
+    return float(np.square(probabilities).sum(axis=1).mean())
 
 
 def expected_calibration_error(

@@ -1,6 +1,6 @@
-"""Turns what an evaluation found into a report: Markdown, one HTML page, figures, JSON and CSV.
+"""Writes the results of an evaluation as a report: Markdown, one HTML page, figures, JSON and CSV.
 
-`write_report(evaluation, directory)` is the whole of it. `results.json` is an `evaluation.Results` as JSON, schema
+Call `write_report(evaluation, directory)`. `results.json` is an `evaluation.Results` as JSON, schema
 version 2; shares and confidences lie in [0, 1], radii are l_inf in pixel units:
 
 ```

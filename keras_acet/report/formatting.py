@@ -9,7 +9,7 @@ SPACE = "\N{NO-BREAK SPACE}"
 
 
 def rate(value: float | None, digits: int = 3) -> str:
-    """Text of a number in [0, 1] in the paper's manner, without the zero; never rounded to 0 or 1 unseen.
+    """Text of a number in [0, 1] as the paper prints it, without the zero; `<` or `>` shows a rounding to 0 or 1.
 
     >>> rate(0.1014), rate(1), rate(0.99997), rate(0.0001), rate(0)
     ('.101', '1.000', '>.999', '<.001', '.000')
@@ -25,7 +25,7 @@ def rate(value: float | None, digits: int = 3) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Text of a share in [0, 1] in percent; never rounded to 0 or 100 unseen.
+    """Text of a share in [0, 1] in percent; `<` or `>` shows a rounding to 0 or 100 %.
 
     >>> [percent(v).replace(SPACE, " ") for v in (0, 0.0001, 0.125, 0.99999, 1)]
     ['0 %', '<0.1 %', '12.5 %', '>99.9 %', '100 %']

@@ -1,4 +1,4 @@
-"""The report's pages: one template of what is said, and one of blocks (headings, tables, figures) per format."""
+"""The report's pages: one template for the text, and one per format for blocks (headings, tables, figures)."""
 
 import re
 
@@ -23,7 +23,7 @@ def render(kind: str, results: Results, figures: dict[str, Figure], sources: dic
         sources: Dict from name to the figure's address.
 
     Returns:
-        A string; whatever names `results` holds, they stand there as text.
+        A string. Names in `results` are escaped: no name is taken for Markdown or HTML.
     """
     environment = _environment(FINALIZE[kind])
     text = environment.get_template("report.jinja").render(

@@ -6,11 +6,11 @@ from keras_acet.evaluation.results import RunResult
 from keras_acet.report.formatting import number, percent, rate, value
 from keras_acet.report.sets import rows_of, short
 
-NOTABLE = 0.005  # of mean confidence; less is what two starts of one attack differ by
+NOTABLE = 0.005  # of mean confidence; two runs of one attack from other random starts differ by less
 
 
 def headline(run: RunResult) -> str:
-    """What a hurried reader should know about the run, as plain sentences."""
+    """Returns the most important numbers of a run in a few sentences."""
     return " ".join([_attacked(run), *_missed(run), *_ood(run), *_flat(run)])
 
 
@@ -35,9 +35,9 @@ def _missed(run):
     if published and worst and published[0].radius == worst[0].radius:
         missed = worst[0].mmc.value - published[0].mmc.value
         yield (
-            f"The paper's attack alone would have missed {rate(missed)} of that."
+            f"The paper's attack alone stays {rate(missed)} below that."
             if missed > NOTABLE
-            else "The paper's attack alone shows it too."
+            else "The paper's attack alone reaches that confidence as well."
         )
 
 
@@ -45,7 +45,7 @@ def _ood(run):
     rows = rows_of(run, "ood")
     if rows:
         row = min(rows, key=lambda row: row.auroc.value)
-        name = "The one out-of-distribution set" if len(rows) == 1 else "The hardest out-of-distribution set"
+        name = "The one out-distribution set" if len(rows) == 1 else "The hardest out-distribution set"
         yield (f"{name} is {row.set}: AUROC {rate(row.auroc.value)}, FPR@95 {rate(row.fpr95_id_positive.value)}.")
 
 
@@ -61,15 +61,15 @@ def _small(small):
 
 
 def held_out(runs: Sequence[RunResult]) -> str:
-    """What the temperatures were fitted on."""
+    """Says on which images the temperatures were fitted."""
     parts = []
-    for name, found in ((run.name, run.calibration) for run in runs if run.calibration):
+    for name, result in ((run.name, run.calibration) for run in runs if run.calibration):
         kept = {
             True: "images held out of the training data, half of them for each",
             False: "images that it was trained on, so its calibration looks better than it is",
             None: "images that it may have been trained on; then its calibration looks better than it is",
-        }[found.is_held_out]
-        parts.append(f"{name} on {number(found.num_images)} {kept}")
+        }[result.is_held_out]
+        parts.append(f"{name} on {number(result.num_images)} {kept}")
     return "; ".join(parts)
 
 
@@ -86,7 +86,7 @@ def success_rates(runs: Sequence[RunResult]) -> str:
 
 def flat_shares(runs: Sequence[RunResult]) -> str:
     """Share of noise images where the gradient vanishes, per run; empty when it was not measured."""
-    found = [(run.name, run.flat_share) for run in runs if run.flat_share]
+    shares = [(run.name, run.flat_share) for run in runs if run.flat_share]
     return ", ".join(
-        f"{name} {percent(flat.share)} (every entry below {_small(flat.threshold)})" for name, flat in found
+        f"{name} {percent(flat.share)} (every entry below {_small(flat.threshold)})" for name, flat in shares
     )

@@ -1,4 +1,4 @@
-"""The sets of a result: what they are called, and where the runs meet."""
+"""The sets of a result: their names for a reader, and which rows of several runs belong together."""
 
 from collections.abc import Mapping, Sequence
 

@@ -11,7 +11,7 @@ from keras_acet.report.sets import all_sets, find, label, rows_of, short
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A value, what stands small beside it, and whether it is words instead of a number."""
+    """An entry of a table: its text, a small text beside it, and whether the text is words instead of a number."""
 
     text: str
     small: str = ""
@@ -28,9 +28,10 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """`rows` are pairs of a label and its entries.
+    """A table; `rows` are pairs of a label and its entries.
 
-    An entry per group, a list of cells or a text in place of them; or one text in place of all entries.
+    A row has one entry per group: a list of cells, or a text in their place. One text may stand in place of all
+    entries.
     """
 
     caption: str
@@ -232,7 +233,7 @@ def calibration(runs: Sequence[RunResult]) -> Table:
 
 
 def thresholds(runs: Sequence[RunResult]) -> Table:
-    """What each rule of acceptance lets through."""
+    """The threshold of each rule of acceptance and the share of images that it accepts."""
     calibrated = [(run.name, run.calibration) for run in runs if run.calibration]
     rules = [{rule.name: rule for rule in result.thresholds} for _, result in calibrated]
     rows = []
@@ -258,7 +259,7 @@ def guarantees(runs: Sequence[RunResult]) -> list[tuple[str, str]]:
 
 
 def facts(caption: str, pairs: dict[str, Any]) -> Table:
-    """Names and what they are."""
+    """A table of names and values."""
     rows = [(name, [[Cell(_plain(fact), words=True)]]) for name, fact in pairs.items()]
     return Table(caption, "Name", [Group("", ["Value"])], rows)
 

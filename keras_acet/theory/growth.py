@@ -16,7 +16,7 @@ from keras_acet.theory.reach import check_level
 
 @dataclasses.dataclass(frozen=True)
 class Growth:
-    """What `confidence_growth` found on `n` rays.
+    """The result of `confidence_growth` on `n` rays.
 
     Attributes:
         level: float, the confidence asked for.
@@ -61,9 +61,10 @@ def confidence_growth(
     """Follows a network along random rays to infinity.
 
     Theorem 3.1 says: if in no region two rows of `V` are equal, then for almost every `x` the confidence at `alpha x`
-    tends to 1 as `alpha` grows. Here the last region of every ray is looked at, so both sides show: on which share of
-    the rays the confidence tends to 1; and for the others that rows do tie, as where no ReLU is active and all rows are
-    0, which training against confidence on noise may well bring about.
+    tends to 1 as `alpha` grows. This function looks at the last region of every ray, which shows both the conclusion
+    and the condition of the theorem: on which share of the rays the confidence tends to 1, and that on all others two
+    rows of `V` are equal. Rows are equal, for instance, where no ReLU is active and all rows are 0; training against
+    confidence on noise may well lead to such regions.
 
     Args:
         network: `keras.Model` from inputs to logits, or `PiecewiseAffine`.
@@ -105,15 +106,15 @@ def confidence_growth(
     directions = batch_of_inputs(network, directions)
     if not len(directions):
         raise ValueError("`directions` must hold at least one. Received: none.")
-    found = rays(network, directions, start=start, progress=progress)
-    limit = np.array([ray.limit_confidence for ray in found])
+    followed = rays(network, directions, start=start, progress=progress)
+    limit = np.array([ray.limit_confidence for ray in followed])
     return Growth(
         level=level,
-        rays=found,
-        alpha=np.array([ray.smallest_alpha(level) for ray in found]),
+        rays=followed,
+        alpha=np.array([ray.smallest_alpha(level) for ray in followed]),
         limit_confidence=limit,
-        limit_class=np.array([ray.limit_class for ray in found]),
-        share_sure=float(np.mean([not ray.is_tied for ray in found])),
+        limit_class=np.array([ray.limit_class for ray in followed]),
+        share_sure=float(np.mean([not ray.is_tied for ray in followed])),
     )
 
 

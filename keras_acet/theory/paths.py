@@ -1,4 +1,4 @@
-"""What a network says along rays, exactly: break points, the limit, and how far until it is sure."""
+"""A network along rays, exactly: its break points, the limit of its confidence, and where it reaches a confidence."""
 
 import math
 from collections.abc import Callable
@@ -166,15 +166,16 @@ def smallest_alpha(
 ) -> np.ndarray:
     """Computes the smallest `alpha >= start` at which the confidence at `alpha x` reaches a level, exactly.
 
-    Evaluated at growing `alpha` the network gives an upper bound; then all pieces up to it are gone through from the
-    left, see `theory.pieces`. Within a piece the logits are affine in `alpha` and, for a class `k`,
+    First the network is evaluated at growing `alpha`, which gives an upper bound. Then the function goes through all
+    pieces up to that bound from the left, see `theory.pieces`. Within a piece the logits are affine in `alpha` and, for
+    a class `k`,
 
         -log p_k = log sum_j exp(z_j - z_k)
 
-    is convex. So `p_k >= level` on an interval, and its left end is found by bisection: between the left end of the
-    piece and its right end, or the minimum where the right end is not inside. No peak within a piece is missed. Where
-    no upper bound is found up to 1e18 all pieces are gone through, to the last one, which never ends; changes beyond
-    1e100 are not looked for.
+    is convex. So `p_k >= level` on an interval. Bisection finds its left end between the left end of the piece and a
+    point of the interval: the right end of the piece or, where that is not in the interval, the minimum of `-log p_k`.
+    No peak within a piece is missed. Where no `alpha` up to 1e18 gives an upper bound, the function goes through all
+    pieces to the last one, which is unbounded; break points beyond 1e100 are not looked for.
 
     Args:
         network: As for `ray`.

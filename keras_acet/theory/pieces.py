@@ -9,8 +9,8 @@ of its last piece. So a ray starts as two rows, its ends, and
   new rows are put in, on the straight lines, and then the step is taken row by row.
 
 Nothing is sampled: within a piece all units are affine, and every change of sign between two rows is seen. Several
-units that change at one place give one row. Two that change closer together than float64 can tell may give two rows in
-either order, whose values agree up to rounding. After the last step the rows are the corners of the logits.
+units that change at one place give one row. Two units that change closer together than float64 can resolve may give two
+rows in either order, whose values agree up to rounding. After the last step the rows are the corners of the logits.
 
 All rows of a layer are computed together, so a thousand pieces take about as long as a forward pass of five hundred
 inputs, in float64; the last layers see all of them, the first ones few. What does not fit into a part of limited size
@@ -210,9 +210,10 @@ def _maximum_changes(part, operation, inputs):
     is_finite = part.weight[left + 1] > 0
     slopes = np.where(is_finite[:, None], at_right - at_left, at_right)
     end = np.where(is_finite, 1, LARGEST)
-    # From the winner at the left, the steepest of several, to the candidate that overtakes it first, and so on. Who is
-    # the largest at both ends is so between them, and is not looked at. Candidates may be the same number on the whole
-    # piece, as where windows overlap: then their difference is rounding, and no one overtakes.
+    # From the winner at the left end (the steepest one if several tie) to the candidate that overtakes it first, and so
+    # on. A candidate that is the largest at both ends is the largest between them, so such pieces are not looked at.
+    # Two candidates may be equal on the whole piece, as where windows overlap: then their difference is rounding, and
+    # neither overtakes the other.
     rounding = _TIED * np.maximum(np.abs(at_left), np.abs(slopes)).max(axis=1)
     winner = np.where(at_left == at_left.max(axis=1, keepdims=True), slopes, -np.inf).argmax(axis=1)
     place = np.zeros(len(left))

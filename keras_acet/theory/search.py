@@ -15,8 +15,9 @@ def first_alpha(
 ) -> np.ndarray:
     """Searches for each of `count` inputs the smallest `alpha` that reaches something.
 
-    The grid is gone through upwards until an input has reached it; then the step before is halved again and again. What
-    is reached only between two neighbours of the grid is missed, so the result is an upper bound of the smallest one.
+    Each input goes up the grid until it reaches the goal; bisection then refines the last step of the grid. An `alpha`
+    that lies between two neighbours of the grid, neither of which reaches the goal, is missed. So the result is an
+    upper bound of the smallest `alpha`.
 
     Args:
         reached: Function `(rows, alpha)` from the numbers of some inputs, an int array, and one `alpha` for each of

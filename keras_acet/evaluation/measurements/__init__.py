@@ -1,6 +1,6 @@
-"""What is measured on a classifier: one file each, and a line below, in the order of the report.
+"""The measurements of an evaluation: each has a file of this folder and a line below, in the order of the report.
 
-A measurement of your own is a subclass of `Measurement` and goes into the list that `evaluate` takes, beside these.
+A measurement of your own is a subclass of `Measurement`; put an object of it into the list that `evaluate` takes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -56,7 +56,7 @@ def build(name: str) -> Measurement:
 def defaults(
     protocol: Protocol, data: Data, *, only: Sequence[str] = (), skip: Sequence[str] = ()
 ) -> list[Measurement]:
-    """Lists what is measured where nobody says otherwise.
+    """Lists the measurements of an evaluation for which the caller names none.
 
     Args:
         protocol: `Protocol`, whose numbers open settings get; a number of zero leaves a measurement out.

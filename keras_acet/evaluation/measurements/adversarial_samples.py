@@ -21,7 +21,7 @@ from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdversarialSamples(Measurement):
-    """Test images after steps up the cross-entropy of their class; the image of the largest one is kept.
+    """Test images after an attack that maximises the cross-entropy of their class; the best image is kept.
 
     Args:
         epsilon: Radius in pixel units, in (0, 1]; None for the protocol's.

@@ -17,7 +17,7 @@ from keras_acet.evaluation.subject import ArrayDict, Subject, Tell
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttackedOutDistribution(Measurement):
-    """Images of an out-distribution set, each the most confident of its ball that was found.
+    """Images of an out-distribution set after attacks: the most confident image found in the ball around each.
 
     Args:
         set: Name of an out-distribution set of the data; None for each of them.

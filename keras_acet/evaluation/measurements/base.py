@@ -1,4 +1,4 @@
-"""What a measurement is."""
+"""The base class of all measurements."""
 
 import abc
 from collections.abc import Sequence
@@ -18,19 +18,20 @@ Need = Literal["gradients", "layers", "images"]
 
 
 class Measurement(abc.ABC):
-    """One thing that is measured on a classifier; a subclass is a frozen dataclass, its fields all that can be set.
+    """One thing that is measured on a classifier. A subclass is a frozen dataclass whose fields are its settings.
 
-    A measurement of your own needs `name`, `compute` and `finding`; `kw_only` fields with a default, so that it can be
-    made from its name. All fields, the classifier's digest and the data's fingerprint are the key of a stored result.
-    What else `compute` depends on it names: out-distribution sets in `sets`, other measurements in `builds_on`.
+    A measurement of your own defines `name`, `compute` and `finding`, and has `kw_only` fields with defaults, so that
+    it can be made from its name. All fields, the classifier's digest and the data's fingerprint are the key of a stored
+    result. If `compute` uses out-distribution sets or other measurements, `sets` and `builds_on` have to name them, so
+    that they become part of the key.
 
     Attributes:
-        name: What it is called, on the command line and in `results.json`.
-        needs: What a classifier has to have, else the measurement is left out: "gradients" in the images; "layers" that
-            `theory.PiecewiseAffine` knows. Or what the data have to be: "images".
-        version: Of the code in `compute`; raise it where the same settings give other arrays.
+        name: Name of the measurement, on the command line and in `results.json`.
+        needs: What the measurement requires, else it is left out. Of the classifier: "gradients" in the images, or
+            "layers" that `theory.PiecewiseAffine` supports. Of the data: "images".
+        version: Version of the code in `compute`; raise it when the same settings give other arrays.
 
-    Example: how sure a network is of its test images at half their brightness.
+    Example: the confidence on test images at half their brightness.
 
     >>> import dataclasses
     >>> @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,12 +54,12 @@ class Measurement(abc.ABC):
 
     @property
     def title(self) -> str:
-        """What the progress says, and how the file of a stored result begins."""
+        """Text in the progress line and at the beginning of the name of a stored result's file."""
         return self.name.replace("_", " ")
 
     @property
     def label(self) -> str:
-        """What the report calls it where it is left out."""
+        """Name in the report where the measurement is left out."""
         return self.title
 
     @property
@@ -78,11 +79,11 @@ class Measurement(abc.ABC):
 
     @classmethod
     def is_default(cls, protocol: Protocol, data: Data) -> bool:
-        """Whether it is measured where nobody says what is to be measured."""
+        """Whether it is measured when the caller names no measurements."""
         return True
 
     def resolved(self, protocol: Protocol, data: Data) -> Sequence[Self]:
-        """Returns what this is for these data: settings that were left open filled in, one measurement per set.
+        """Returns the measurement for these data, with all open settings filled in; one for each set of images.
 
         Args:
             protocol: `Protocol` for these data, where open settings come from.
@@ -91,11 +92,11 @@ class Measurement(abc.ABC):
         return [self]
 
     def as_done_on(self, subject: Subject) -> "Measurement":
-        """Returns what is computed in place of this one on a classifier that has nothing to be compared with."""
+        """Returns the measurement to compute instead of this one, such as a simpler one where there are no others."""
         return self
 
     def reason(self, subject: Subject) -> str | None:
-        """Returns why the measurement cannot be had of a classifier, in words; None if it can."""
+        """Returns in words why a classifier cannot be measured; None if it can."""
         if "images" in self.needs and len(subject.data.image_shape) != 3:
             return f"the data are not images but of shape {subject.data.image_shape}"
         if "gradients" in self.needs and not subject.is_differentiable:
@@ -115,11 +116,12 @@ class Measurement(abc.ABC):
 
     @abc.abstractmethod
     def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
-        """Computes what is worth keeping.
+        """Computes the arrays that are stored.
 
         Args:
-            subject: The classifier, its images and what it says to them.
-            tell: Function of a text and the share that is done, in [0, 1]; both may be left out.
+            subject: The classifier, its images and its outputs.
+            tell: Function of a text and the share of the work that is done, in [0, 1], to be called as the work goes
+                on; both may be left out.
 
         Returns:
             dict of arrays; text becomes an array of text.
@@ -135,11 +137,11 @@ class Measurement(abc.ABC):
         """
 
     def finding_without(self, subject: Subject, reason: str) -> Finding:
-        """Returns what stands in the report where the measurement cannot be had."""
+        """Returns the entry of the report for a classifier that cannot be measured."""
         return Finding(left_out=[LeftOut(self.label, reason)])
 
     def settings(self) -> dict[str, Any]:
-        """Returns which fields of `results.Settings` this measurement is behind."""
+        """Returns the fields of `results.Settings` that this measurement sets, by name."""
         return {}
 
     def description(self) -> dict[str, Any]:

@@ -100,5 +100,5 @@ def calibrate(
 
 
 def is_kept_from_training(subject: Subject) -> bool | None:
-    """Whether training was kept from seeing the images; of a model that was trained elsewhere nobody knows: None."""
+    """Whether the calibration images were kept out of training; None if a model was trained elsewhere."""
     return None if subject.classifier.is_foreign else len(subject.data.calibration_labels) > 0

@@ -22,13 +22,14 @@ _BATCH_SIZE = 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IntervalBounds(Measurement):
-    """Encloses the worst case of noise images within shares of a radius: attacks from below, intervals from above.
+    """Bounds the worst case of noise images at several radii: attacks from below, interval bounds from above.
 
     Args:
         num_bounded: Number of noise images, the first of those under attack; None for the protocol's.
-        noise: The `AttackedNoise` that they come from, whose radius is the whole one; None for the protocol's.
-        shares: Shares of that radius.
-        level: Confidence that a bound has to stay below to count.
+        noise: The `AttackedNoise` that the images come from, whose radius is the largest one here; None for the
+            protocol's.
+        shares: The radii, as shares of that radius.
+        level: An image counts for `share_below` if its bound is below this confidence.
     """
 
     name = "interval_bounds"

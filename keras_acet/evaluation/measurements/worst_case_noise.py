@@ -1,4 +1,4 @@
-"""Attacked noise: what a network's own attacks find, and the worst case with what was found on other networks."""
+"""Attacked noise: by attacks on the network itself, and in the worst case also by points found on other networks."""
 
 import dataclasses
 import json
@@ -96,7 +96,7 @@ class AttackedNoise(Measurement):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WorstCaseNoise(AttackedNoise):
-    """Noise after a suite of attacks, and after what the same attacks found on other networks.
+    """Noise after a suite of attacks, and after trying the points that the same attacks found on other networks.
 
     Each network's own attacks come first; then the points that they found are tried on all others, and the attack from
     the strongest point goes on from there.

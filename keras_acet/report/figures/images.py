@@ -12,7 +12,7 @@ TITLE, LINE, GAP = 0.26, 0.155, 0.09  # inches
 
 
 def most_confident(run, results, arrays):
-    """A row of images per out-of-distribution set: those the run is most confident about."""
+    """A row of images per out-distribution set: those the run is most confident about."""
     found = arrays[run.name].shown if run.name in arrays else {}
     rows = [row for row in all_sets([run]) if row.key in found and drawable(found[row.key].images)]
     if not rows:
