@@ -6,6 +6,8 @@ these goes.
 
 from typing import Any
 
+from keras_acet._checks import did_you_mean
+
 # isort: off
 from keras_acet.scores.base import Score as Score
 from keras_acet.scores.max_softmax import MaxSoftmax as MaxSoftmax
@@ -43,5 +45,5 @@ def build(name: str, **config: Any) -> Score:
     MaxSoftmax(temperature=2.0)
     """
     if name not in _SCORES:
-        raise ValueError(f"The score must be one of {names()}. Received: {name!r}.")
+        raise ValueError(f"The score must be one of {names()}. Received: {name!r}.{did_you_mean(name, names())}")
     return _SCORES[name](**config)
