@@ -477,9 +477,9 @@ def test_the_notebook_is_explained_for_moons_alone(moons, markdown):
     assert "notebook" not in markdown
 
 
-def test_interval_bounds_stand_beside_what_was_found(moons, markdown):
+def test_interval_bounds_stand_beside_attacked_confidences(moons, markdown):
     text = (moons / "report.md").read_text(encoding="utf-8").replace(SPACE, " ")
     assert "on 32 noise images after an attack, and the bound for any attack" in text
     assert "| .001 | .100 / .125 / 100 % |" in text and "| .3 | .200 / >.999 / 25.0 % |" in text
-    assert "They are loose for a network that was not trained for them" in " ".join(text.split())
-    assert "bound on any" not in markdown
+    assert "Interval bounds are loose for a network that was not trained for them" in " ".join(text.split())
+    assert "the bound for any attack" not in markdown
