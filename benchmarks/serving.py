@@ -49,15 +49,15 @@ def variants_of(network, folder):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = FLAGS.num_threads
     options.log_severity_level = 3
-    found = {}
+    variants = {}
     for name, proto in (("tf2onnx", plain), ("bare", bare), ("served", onnx_graph.wrap(bare, model))):
         onnx.checker.check_model(proto)
         session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        found[name] = lambda images, session=session: session.run(None, {"images": images})
+        variants[name] = lambda images, session=session: session.run(None, {"images": images})
     saved = tf.saved_model.load(str(folder / "saved"))
     serve = saved.signatures["serving_default"]
-    found["SavedModel"] = lambda images, saved=saved: serve(images=tf.constant(images))["label"].numpy()
-    return shape, found
+    variants["SavedModel"] = lambda images, saved=saved: serve(images=tf.constant(images))["label"].numpy()
+    return shape, variants
 
 
 def rounds_of(variants, images, calls):

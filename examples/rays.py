@@ -1,4 +1,4 @@
-"""Theorem 3.1 on your own networks: how sure they become along rays, exactly.
+"""Theorem 3.1 on your own networks: their exact confidence along rays.
 
     python examples/rays.py --run_dir=runs/mnist-plain,runs/mnist-acet --output=rays.png
 

@@ -2,9 +2,9 @@
 
     python examples/rbf.py --output=rbf.png
 
-Trains both on two moons and on digits, in about a minute. Above, confidence on the plane. Below, digits that walk away
-along random rays: confidence against the distance to the nearest centre of the RBF network, whose proven bound is the
-line.
+Trains both networks on two moons and on digits, in about a minute. The upper panels show the confidence on the plane.
+The lower panels show the confidence on digits that are moved away along random rays, against the distance to the
+nearest centre of the RBF network; the line is the proven bound of the RBF network.
 """
 
 import argparse

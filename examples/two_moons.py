@@ -1,11 +1,11 @@
-"""Draws where classifiers of the two moons are sure: a row per run, from the data outwards.
+"""Draws the confidence of two-moons classifiers over the plane: a row per run, on larger and larger squares.
 
     python train.py --dataset=moons --method=plain
     python train.py --dataset=moons --method=ceda
     python train.py --dataset=moons --method=acet
     python examples/two_moons.py --run_dir=runs/moons-plain,runs/moons-ceda,runs/moons-acet --output=docs/two_moons.png
 
-In the last column the linear regions of the network, on the range of the column before.
+The last column shows the linear regions of the network on the square of the second column.
 """
 
 import argparse

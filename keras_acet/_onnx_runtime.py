@@ -1,6 +1,6 @@
 """The one way this package starts ONNX Runtime.
 
-What has to run without the package, `export/clients` and `export/fresh.py`, sets up a session of its own.
+`export/clients` and `export/fresh.py` have to run without the package, so they start a session themselves.
 """
 
 from typing import TYPE_CHECKING

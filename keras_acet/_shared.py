@@ -1,4 +1,4 @@
-"""What noise, attack and adversary share: a random generator of their own, and choosing whole images."""
+"""Shared by noise, attacks and penalties: a layer with its own random generator, and choosing whole images."""
 
 from typing import Any
 

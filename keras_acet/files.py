@@ -42,10 +42,10 @@ def sync(path: pathlib.Path) -> None:
 
 
 class Lock:
-    """Keeps other processes from a file or folder, until `release` or the end of this process, however it ends.
+    """An exclusive lock on a file or folder, held until `release` or the end of this process, however it ends.
 
-    It is a lock among those who ask for one; it keeps nobody from reading or writing. Of a folder that is renamed the
-    lock goes with it.
+    The lock is advisory: it excludes other processes that ask for the lock, and nobody from reading or writing. If a
+    locked folder is renamed, the lock stays on it.
 
     Args:
         path: A file or folder that exists.
@@ -76,7 +76,7 @@ class Lock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Lets other processes have it; again does nothing."""
+        """Releases the lock; a second call does nothing."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -112,9 +112,10 @@ def sha256_of_file(path: pathlib.Path) -> str:
 
 
 def sha256_of_files(root: pathlib.Path, paths: Iterable[pathlib.Path]) -> str:
-    """Computes one SHA-256 of files below `root`: of one its own, of several that of the lines `DIGITS  NAME`, sorted.
+    """Computes one SHA-256 for files below `root`.
 
-    The names are relative to `root`, with forward slashes; the lines are sorted by them.
+    For one file it is the SHA-256 of the file; for several files it is that of the lines `DIGITS  NAME`, sorted by
+    name. The names are relative to `root`, with forward slashes.
     """
     digits = {path.relative_to(root).as_posix(): sha256_of_file(path) for path in paths}
     if len(digits) == 1:

@@ -38,8 +38,8 @@ def load_published_weights(network: keras.Model, checkpoint: str) -> None:
         ValueError: If there is no such checkpoint, it cannot be read, or its tensors are not those
             of `network`.
 
-    Source: the checkpoints that come with Hein et al., CVPR 2019, arXiv:1812.05720. Their LeNet is
-        not read here: no released checkpoint of it was at hand to take the names from.
+    Source: the checkpoints that come with Hein et al., CVPR 2019, arXiv:1812.05720. The authors'
+        LeNet cannot be read: the names of its tensors are not known.
     """
     variables = _variables_by_published_name(network)
     weights = _read_weights(checkpoint)
@@ -146,12 +146,12 @@ def _no_such_checkpoint_message(checkpoint):
     )
     if not tf.io.gfile.isdir(folder):
         return f"{message} The folder `{folder}` does not exist either."
-    found = sorted(
+    checkpoints = sorted(
         os.path.join(folder, file.removesuffix(".index"))
         for file in tf.io.gfile.listdir(folder)
         if file.endswith(".index")
     )
-    if not found:
+    if not checkpoints:
         return f"{message} There is no checkpoint in `{folder}`."
-    near = nearest(checkpoint, found, at_least=0.0)
+    near = nearest(checkpoint, checkpoints, at_least=0.0)
     return f"{message} In that folder: {', '.join(near)}."

@@ -16,7 +16,7 @@ LARGEST_LOGITS = 1e30  # their sum of sizes; divided by any temperature from 1e-
 
 
 class ServingModel:
-    """A network with everything that stands between its logits and a decision.
+    """A network together with the steps from its logits to a decision.
 
     For each image `x` on its own:
 

@@ -58,12 +58,12 @@ def to_json(value: Any) -> Any:
 
 def _written(value: Any, place: str) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        found = {}
+        members = {}
         for field in dataclasses.fields(value):
             member = getattr(value, field.name)
             if member is not None or field.default is not None:
-                found[field.name] = _written(member, f"{place}.{field.name}")
-        return found
+                members[field.name] = _written(member, f"{place}.{field.name}")
+        return members
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):

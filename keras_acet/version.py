@@ -1,4 +1,4 @@
-"""The one place of the version, and of those of the packages that results depend on."""
+"""The version of this package, in this one place, and the versions of the packages that results depend on."""
 
 import contextlib
 import importlib.metadata
@@ -11,8 +11,8 @@ _PACKAGES = ("keras_acet", "keras", "numpy", "tensorflow", "onnx", "onnxruntime"
 
 def installed_versions() -> dict[str, str]:
     """Returns a dict from "python" and each package that is installed to its version."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            versions[name] = importlib.metadata.version(name)
+    return versions

@@ -19,9 +19,9 @@ class Mirrored(measurements.Measurement):
     def compute(self, subject, tell):
         return subject.outputs_with_examples(np.flip(subject.test_images, self.axis))
 
-    def finding(self, subject, found):
+    def finding(self, subject, arrays):
         finding = ka.evaluation.Finding()
-        finding.add_row(subject, found, kind="mirrored", set=f"axis {self.axis}", label=f"mirrored, axis {self.axis}")
+        finding.add_row(subject, arrays, kind="mirrored", set=f"axis {self.axis}", label=f"mirrored, axis {self.axis}")
         return finding
 
 

@@ -103,7 +103,7 @@ def _windows(num_steps):
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
     n = tf.cast(num_steps, tf.float64)
-    # A hair less than p_j n, whose rounding must not lift it over a whole number.
+    # Slightly less than p_j n, so that a rounding error does not push it above a whole number.
     checks = tf.cast(tf.math.ceil(np.array(shares) * n - 1e-9), tf.int32)
     steps = tf.range(num_steps)[:, None]
     windows = tf.where(steps == checks[1:], checks[1:] - checks[:-1], 0)

@@ -13,7 +13,7 @@ Move = Callable[..., tuple[tf.Tensor, ...]]
 
 
 class AttackResult(NamedTuple):
-    """What an attack found. All tensors are constants to an outer tape.
+    """The result of an attack. All tensors are constants to an outer tape.
 
     Attributes:
         images: Float tensor of the shape of the attacked images: for each the best of {the image itself, the start,
@@ -35,11 +35,12 @@ class AttackResult(NamedTuple):
 class Objective:
     """A function from images to one value per image, with the gradient; attacks that share it share its graphs.
 
-    Each of the two lives in a graph of its own, which is not merged into the one being traced (none is made when
-    eager). That is not only for the time to trace it. A lowered `tf.while_loop` makes the graph around it cyclic.
-    There TensorFlow's pass that puts in oneDNN's kernels may meet a max-pool's gradient before the max-pool, and leaves
-    it to a kernel 8 times slower: a LeNet step took 27 ms or 37 ms, as chance had it, from one trace to the next. So
-    the loop stays out of the caller's graph, and the network out of the loop's.
+    Value and gradient each have a graph of their own, which is not merged into the graph that is being traced; eager
+    calls make no graph. This saves time to trace, and it keeps the speed of a step from depending on chance: a lowered
+    `tf.while_loop` makes the graph around it cyclic, and in a cyclic graph TensorFlow's pass that inserts oneDNN's
+    kernels may visit the gradient of a max-pool before the max-pool itself, and then leaves the gradient to a kernel 8
+    times slower. A LeNet step took 27 ms or 37 ms from one trace to the next. So the loop is kept out of the caller's
+    graph, and the network out of the loop's graph.
 
     Args:
         function: From float images `(batch, ...)` to a float tensor `(batch,)`, differentiable by TensorFlow, one value
@@ -86,10 +87,10 @@ class Objective:
 class LinfAttack(SeededLayer):
     """An attack in the l_inf ball of radius `epsilon` around each image, within the pixel box.
 
-    To write an attack of your own, subclass it and define `rule`, which says how to get from one point to the next:
-    where the attack starts, the loop, the projection and keeping the best point of each image are done here. So that
-    Keras can save a model that holds it, give the class `@keras.saving.register_keras_serializable("YOURS")`, take the
-    arguments below in `__init__`, keep those of your own as attributes and add them in `get_config`.
+    To write an attack of your own, subclass it and define `rule`, which says how to get from one point to the next.
+    This class does the rest: the start, the loop, the projection, and keeping the best point of each image. For Keras
+    to save a model that holds your attack, give the class `@keras.saving.register_keras_serializable("YOURS")`, take
+    the arguments below in `__init__`, keep further ones as attributes and add them in `get_config`.
 
     Args:
         epsilon: Radius of the l_inf ball in pixel units, in `(0, 1]`.

@@ -66,7 +66,7 @@ class LinearDecay(StepSize):
 class LogUniformDecay(StepSize):
     """Linearly falling step sizes whose first is drawn anew for each batch: `log(first) ~ U[log(low), log(high)]`.
 
-    An adversary with one step size leaves the others untrained; drawing it closes that gap.
+    A network that was trained against one step size is weak against others; a random step size trains against all.
 
     Args:
         low: Smallest first step in pixel units, positive.

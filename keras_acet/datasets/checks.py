@@ -1,4 +1,4 @@
-"""What images and labels have to look like; each check gives one sentence that says how to mend it."""
+"""Checks of images and labels; each error message says what was expected, what was received and how to mend it."""
 
 from typing import Any
 

@@ -18,7 +18,7 @@ class OODSets(Mapping[str, np.ndarray | str]):
     """Out-distribution sets by name, each read when first asked for.
 
     A value is a float32 array `(n, *image_shape)` in [0, 1], or a `str` of less than 90 characters that says why the
-    set cannot be had: a missing set is a row that says so, not a crash.
+    set is not available, so that one missing set does not stop an evaluation.
 
     Args:
         loaders: Mapping from name to a function that returns such an array, or raises `OSError`, `ImportError` or
@@ -38,7 +38,7 @@ class OODSets(Mapping[str, np.ndarray | str]):
         return self._values[name]
 
     def joined(self, others: "OODSets") -> "OODSets":
-        """Returns these sets and other `OODSets`; of two with one name the others' counts."""
+        """Returns these sets and other `OODSets`; a set of the others replaces one of the same name."""
         return OODSets({name: functools.partial(_read, sets, name) for sets in (self, others) for name in sets})
 
     def __iter__(self) -> Iterator[str]:
@@ -203,9 +203,9 @@ class Data:
         return sha256(*(part for array in sets for part in (f"{array.shape}{array.dtype.str}", array)))[:16]
 
     def ood_digest(self, name: str) -> str:
-        """First 16 hex digits of a SHA-256 that tells the images of an out-distribution set from others of that name.
+        """First 16 hex digits of the SHA-256 of an out-distribution set's shape, dtype and images; computed once.
 
-        Computed once. Of a set that cannot be had it is the text that says why.
+        For a set that is not available it is the text that says why.
         """
         images = self.ood[name]
         if isinstance(images, str):

@@ -149,8 +149,8 @@ def _read_arrays(path, choices):
     try:
         # np.load leaves a damaged file open when it gets a path.
         with open(Path(path).expanduser(), "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            found = sorted(archive.files)
-            keys = next((keys for keys in choices if set(keys) <= set(found)), ())
+            received = sorted(archive.files)
+            keys = next((keys for keys in choices if set(keys) <= set(received)), ())
             arrays = [archive[key] for key in keys]
     # TypeError: a single array (.npy) cannot be entered.
     except (OSError, EOFError, TypeError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
@@ -159,5 +159,5 @@ def _read_arrays(path, choices):
         ) from error
     if not arrays:
         needed = ", or ".join(str(keys) if len(keys) > 1 else repr(keys[0]) for keys in choices)
-        raise ValueError(f"{path} must hold the keys {needed}. Received: {tuple(found)}.")
+        raise ValueError(f"{path} must hold the keys {needed}. Received: {tuple(received)}.")
     return arrays

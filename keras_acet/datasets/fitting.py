@@ -57,7 +57,7 @@ def _resized(image, height, width):
 
     if image.shape[:2] == (height, width):
         return image
-    # Eight-bit images channel by channel give what the image in one gives; floats Pillow takes only so.
+    # Channel by channel, because Pillow takes floats of one channel only; for 8-bit images the result is the same.
     channels = [Image.fromarray(channel) for channel in np.moveaxis(image, -1, 0)]
     resized = [channel.resize((width, height), Image.Resampling.BILINEAR) for channel in channels]
     return np.stack([np.asarray(channel) for channel in resized], axis=-1)

@@ -44,12 +44,12 @@ def spec(name: str | DatasetSpec) -> DatasetSpec:
     kind, _, path = name.partition(":")
     if kind in _OWN_FILES and path:
         return _OWN_FILES[kind](path)
-    found = registry.labelled().get(name)
-    if found is None:
+    entry = registry.labelled().get(name)
+    if entry is None:
         raise ValueError(
             f"The data set must be one of {', '.join(names())}. Received: {name!r}.{registry.how_to_add(name, names())}"
         )
-    return found
+    return entry
 
 
 def default_network(name: str | DatasetSpec, image_shape: tuple[int, ...] | None = None) -> str:
@@ -63,12 +63,12 @@ def default_network(name: str | DatasetSpec, image_shape: tuple[int, ...] | None
     >>> default_network("cifar10"), default_network("npz:my.npz", (28, 28, 1))
     ('resnet20', 'lenet')
     """
-    found = spec(name)
-    if found.network is not None:
-        return found.network
-    image_shape = image_shape or found.image_shape
+    entry = spec(name)
+    if entry.network is not None:
+        return entry.network
+    image_shape = image_shape or entry.image_shape
     if image_shape is None:
-        raise ValueError(f"The default network of {found.name!r} depends on `image_shape`. Received: None.")
+        raise ValueError(f"The default network of {entry.name!r} depends on `image_shape`. Received: None.")
     if len(image_shape) == 1:
         return "mlp"
     is_small = max(image_shape[:2]) <= 64

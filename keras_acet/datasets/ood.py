@@ -42,7 +42,7 @@ def ood_sets(
     * `digits`, `moons`, and what `register` made known: of a set with labels the test images, or all if it has none.
 
     Your own files are read at once, the other sets when first asked for. Nothing is ever downloaded: a set that is not
-    there is a value that says so, see `OODSets`.
+    on disk becomes a text that says so, see `OODSets`.
 
     Args:
         names: List of such names, or of entries; the names become the keys, in this order.
@@ -96,7 +96,7 @@ def _read(entry, image_shape, data_dir, resize):
 
 
 def _entry(name, image_shape, resize):
-    """The entry of a name; the user's own files are read at once, so that what is wrong with them is said now."""
+    """The entry of a name; the user's own files are read at once, so that errors in them appear now."""
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
         images = _read_folder(path, image_shape, resize)
@@ -105,13 +105,13 @@ def _entry(name, image_shape, resize):
         images = check_images(f"{name}: images", files.read_npz_images(path))
         images = fitted(name, images, image_shape, resize)
         return OODSpec(name, lambda image_shape, data_dir: images)
-    found = registry.registered().get(name)
-    if found is None:
+    entry = registry.registered().get(name)
+    if entry is None:
         raise ValueError(
             f"An out-distribution set must be one of {', '.join(ood_names())}. Received: {name!r}."
             f"{registry.how_to_add(name, ood_names())}"
         )
-    return found
+    return entry
 
 
 def _read_folder(path, image_shape, resize):

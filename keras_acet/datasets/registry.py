@@ -40,7 +40,7 @@ def labelled() -> dict[str, DatasetSpec]:
 
 
 def how_to_add(name: str, names: list[str]) -> str:
-    """The end of a message that refuses a name: names that are near, else what would make this one known."""
+    """The end of an error message about an unknown name: names like it, or how to register a set of that name."""
     near = did_you_mean(name, names)
     if near or not name or ":" in name:
         return near

@@ -1,4 +1,4 @@
-"""What the library knows of a data set, in one object.
+"""The description of a data set, in one object.
 
 `DatasetSpec` is a set with labels, to train on and to test with; `OODSpec` a set that serves as out-distribution only.
 Both are taken where a name is: by `load`, `default_network` and `ood_sets`. `datasets.entries` holds the library's own.
@@ -18,7 +18,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 class Splits(NamedTuple):
-    """What a set consists of: pairs `(images, labels)` as `Data` takes them, and the names of its classes.
+    """The parts of a data set: pairs `(images, labels)` as `Data` takes them, and the names of its classes.
 
     Attributes:
         train: The pair to train on.
@@ -123,8 +123,8 @@ class OODSpec:
     Args:
         name: What to call it.
         read: Function `(image_shape, data_dir)` that returns the images, uint8 in 0..255 or floats in [0, 1], of that
-            shape or one that `fit_images` can change to it. What keeps it from that it raises as `OSError`,
-            `ImportError` or `ValueError`, with less than 90 characters: they stand in the table, see `OODSets`.
+            shape or one that `fit_images` can change to it. If it cannot, it raises `OSError`, `ImportError` or
+            `ValueError` with a text of less than 90 characters, which stands in the table, see `OODSets`.
         image_shape: Shape of an image as read, None for a set that comes in any shape.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What is measured, on arrays: MMC, AUROC, FPR@95, AUPR, ECE, NLL, Brier and their intervals. NumPy, no TensorFlow.
+"""Metrics of arrays: MMC, AUROC, FPR@95, AUPR, ECE, NLL, Brier and their intervals. NumPy, no TensorFlow.
 
 The score is the maximal confidence of an image. A measured number is a dict of floats `{"value", "low", "high"}` with
 its 95 % interval; the ends are None where there is none. All sums are float64.

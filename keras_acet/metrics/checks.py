@@ -1,4 +1,4 @@
-"""What scores have to look like."""
+"""The check of arrays of scores."""
 
 import numpy as np
 import numpy.typing as npt

@@ -47,7 +47,7 @@ def logit_gaps(logits: npt.ArrayLike) -> np.ndarray:
 
 
 def max_confidence(logits: npt.ArrayLike) -> np.ndarray:
-    """Computes the maximal softmax probability of each image, the score of everything here.
+    """Computes the confidence of each image: its maximal softmax probability.
 
     `out[i] = max_k softmax(logits[i])[k]`, in `[1/num_classes, 1]`; it is exactly 1, hence tied with others, once the
     second largest logit lies about 37 below the largest.

@@ -1,4 +1,4 @@
-"""What a measured number is."""
+"""The type of a measured number."""
 
 from typing import TypedDict
 

@@ -1,4 +1,4 @@
-"""What the arguments of a network must be."""
+"""Checks of the arguments of networks."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""A radial basis function network: unsure far from its centres, as a theorem says."""
+"""A radial basis function network: far from its centres its confidence tends to 1 / `num_classes` (Theorem 3.2)."""
 
 import math
 from typing import Any
@@ -97,23 +97,23 @@ def rbf(
 ) -> keras.Model:
     """Builds a radial basis function network, `f_k(x) = sum_l alpha_kl exp(-gamma ||x - c_l||^2)`.
 
-    There is no bias: far from all centres every logit tends to 0 and every class to the probability 1 / `num_classes`,
-    how fast says `theory.rbf_confidence_bound`. One `gamma` for all, trained like the coefficients. Images are
-    flattened. The learning rate that suits it is ten times that of a ReLU network, 0.01 with Adam: its features are
-    small and much alike at first.
+    There is no bias: far from all centres every logit tends to 0 and every class to the probability 1 / `num_classes`;
+    `theory.rbf_confidence_bound` says how fast. All centres share one `gamma`, which is trained like the coefficients.
+    Images are flattened. Train it with ten times the learning rate of a ReLU network, 0.01 with Adam, because its
+    features are small and similar to each other at first.
 
     Args:
         image_shape: Shape of one example, e.g. `(2,)` for moons or `(28, 28, 1)`; from 1 to 3 positive integers.
         num_classes: Integer, at least 2.
         num_centers: Integer, at least 1. Not used if there are `centers`.
         centers: None for centres that start uniform in the box `[0, 1]^size`, or a float array
-            `(num_centers, *image_shape)`, some training images say.
+            `(num_centers, *image_shape)`, such as some training images.
         gamma: Positive float where `gamma` starts, or None for 24 / size: two uniform points of the box are `size / 6`
             apart in the mean of squares, where a feature is then `exp(-4)`. (The usual median heuristic needs
-            data.) Training moves it from there: by examples/rbf.py on moons from 12 to 21, on digits from .38 to .17.
+            data.) Training changes it: in examples/rbf.py from 12 to 21 on moons, from .38 to .17 on digits.
         train_centers: Whether training moves the centres.
-        weight_decay: Float, at least 0. Adds `weight_decay * sum(alpha**2)` (no factor 1/2) to `model.losses`. Centres
-            and `gamma` do not decay: 0 is no simpler a place for them.
+        weight_decay: Float, at least 0. Adds `weight_decay * sum(alpha**2)` (no factor 1/2) to `model.losses`. It does
+            not apply to centres and `gamma`, whose value 0 is no simpler than any other.
         name: Name of the model.
 
     Returns:

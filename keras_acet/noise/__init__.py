@@ -54,8 +54,9 @@ def kind(name: str) -> "type[Noise]":
     from keras_acet.noise.base import Noise
 
     module = importlib.import_module(f"keras_acet.noise.{name}")
-    (found,) = (value for value in _defined_in(module).values() if isinstance(value, type) and issubclass(value, Noise))
-    return found
+    classes = (value for value in _defined_in(module).values() if isinstance(value, type) and issubclass(value, Noise))
+    (noise_class,) = classes
+    return noise_class
 
 
 def build(name: str, *, seed: Any = None, settings: Mapping[str, Any] = MappingProxyType({})) -> "Noise":

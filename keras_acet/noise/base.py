@@ -1,4 +1,4 @@
-"""What an out-distribution is."""
+"""The base class of all kinds of noise."""
 
 from typing import ClassVar
 

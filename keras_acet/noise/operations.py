@@ -1,4 +1,4 @@
-"""Operations on batches of images of which noise is made."""
+"""Operations on batches of images that kinds of noise are built from."""
 
 import keras
 import numpy as np

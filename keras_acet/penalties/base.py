@@ -1,4 +1,4 @@
-"""What a penalty is."""
+"""The base class of all penalties."""
 
 import dataclasses
 import numbers
@@ -16,7 +16,7 @@ Weight = float | Callable[[tf.Tensor], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """What a penalty works on in one training step; a penalty that needs more than images has a subclass of its own.
+    """The input of a penalty in one training step; a penalty that needs more than images defines a subclass.
 
     Attributes:
         images: Float tensor of shape `(m, ...)` that goes through the network in training mode together with the clean
@@ -29,20 +29,20 @@ class Sample:
 class Penalty(SeededLayer):
     """What a training step adds to the loss of the clean images. The base class of all penalties.
 
-    A training step asks it four things, in this order:
+    A training step calls four of its methods, in this order:
 
     | when | method | default |
     | --- | --- | --- |
-    | before the tape of the weights opens | `sample`: which images join the clean ones in the forward pass | none |
-    | inside the tape | `loss`: one number per example | to be defined |
-    | inside the tape | `join`: one number of these and the loss of the clean images | every example weighs the same |
-    | after the update | `update_metrics`: what `fit` reports | nothing |
+    | before the tape of the weights opens | `sample` returns the images to add to the forward pass | none |
+    | inside the tape | `loss` returns one number per example | to be defined |
+    | inside the tape | `join` combines them with the loss of the clean images | every example weighs the same |
+    | after the update | `update_metrics` updates what `fit` reports | nothing |
 
-    A penalty of your own defines `loss`, mostly `sample`, and what else it needs. It keeps its arguments as attributes
-    of the same name and returns them in `get_config`, and its class is registered with Keras, so that it is saved with
-    the model. Metrics that are attributes, such as `self.spread = keras.metrics.Mean(name="spread")`, are
-    reported by `fit` under their names; Keras resets them at each epoch. They tell of training alone: `evaluate`
-    leaves them out.
+    A penalty of your own defines `loss`, usually `sample`, and other methods as needed. It keeps its arguments as
+    attributes of the same name and returns them in `get_config`, and its class is registered with Keras, so that it is
+    saved with the model. Metrics that are attributes, such as `self.spread = keras.metrics.Mean(name="spread")`, are
+    reported by `fit` under their names; Keras resets them at each epoch. They tell of training alone: `evaluate` leaves
+    them out.
 
     Args:
         weight: Factor of the penalty, at least 0: a number, or a `LearningRateSchedule` over `optimizer.iterations`.
@@ -85,7 +85,7 @@ class Penalty(SeededLayer):
         self.built = True
 
     def sample(self, images: tf.Tensor, network: keras.Model, *, step: tf.Tensor) -> Sample:
-        """Makes what the penalty works on in one training step; runs before the tape of the weights opens.
+        """Makes the input of the penalty in one training step; runs before the tape of the weights opens.
 
         Args:
             images: Float tensor of shape `(batch, ...)`, values in `[0, 1]`: the current, augmented training batch.
@@ -120,19 +120,19 @@ class Penalty(SeededLayer):
         regularisation: tf.Tensor | float,
         step: tf.Tensor,
     ) -> tf.Tensor:
-        """Makes one number of the two kinds of loss, inside the tape of the weights.
+        """Combines the two kinds of loss into one number, inside the tape of the weights.
 
         With `n` clean images and `m` losses, every example weighs the same:
 
         `(n * mean of the clean losses + m * weight * mean(losses)) / (n + m) + regularisation`
 
-        Another rule is a method of a line or two: `clean_loss + self.weight_at(step) * tf.reduce_mean(losses)`.
+        Override it for another rule, such as `clean_loss + self.weight_at(step) * tf.reduce_mean(losses)`.
 
         Args:
             clean_loss: Float scalar: the mean over the clean images, with `regularisation`.
             losses: Float tensor of shape `(m,)`, what `loss` returned.
             num_clean: Scalar int tensor.
-            regularisation: Float scalar: what the network's own regularizers and the like add.
+            regularisation: Float scalar: the sum of the network's own losses, such as those of its regularizers.
             step: Scalar int tensor, `optimizer.iterations`.
 
         Returns:

@@ -48,18 +48,18 @@ class ConfidencePenalty(Penalty):
         attack_precision: See `Penalty`.
         noise_fraction: Noise images per clean image, in `(0, 1]`; 1 is published. The noise is made from the first
             `ceil(noise_fraction * batch)` images of a batch.
-        image_start_probability: Chance that the attack on a noise image starts from a training image, projected
+        image_start_probability: Probability that the attack on a noise image starts from a training image, projected
             into the noise image's ball, in `[0, 1]`; 0 is published. A network may be flat all around the noise and
-            still confident where a training image shines through it; no gradient at the noise leads there. With a pool
-            it counts when an attack begins, not when it goes on.
-        pool: A `NoisePool`, in which attacks go on from batch to batch; None starts each anew, as published.
-        seed: int or `keras.random.SeedGenerator` for these chances and the pool's; None draws one from Keras' global
-            generator.
+            still confident where the noise faintly shows a training image; no gradient at the noise leads there. With a
+            pool the probability applies when an attack begins, not when it continues.
+        pool: A `NoisePool`, in which attacks continue from batch to batch; None begins every attack anew, as published.
+        seed: int or `keras.random.SeedGenerator` for the random choices of starts and of the pool; None draws one from
+            Keras' global generator.
 
     Raises:
         TypeError: If `noise`, `attack` or `pool` is not an object of its kind; in `fit`, if the network cannot compute
             in `attack_precision`.
-        ValueError: If a number is out of its range, or there is a pool or a chance of image starts without an attack.
+        ValueError: If a number is out of its range, or `pool` or `image_start_probability` is given without an attack.
 
     Source: Hein et al., CVPR 2019, arXiv:1812.05720, and the authors' code. The attack runs before the tape opens
         and calls the network in inference mode, so that batch-norm averages stay; no gradient flows through it.

@@ -1,4 +1,4 @@
-"""A pool of noise images that remembers how far their attacks have come."""
+"""A pool of noise images together with the last iterates of the attacks on them."""
 
 from typing import Any, NamedTuple
 
@@ -11,9 +11,9 @@ class Drawn(NamedTuple):
 
     Attributes:
         slots: int32 tensor of shape `(num_noise,)`, all different.
-        renew: bool tensor of shape `(num_noise,)`: whether a slot is empty, or its image has had its time.
-        noise_images: Float tensor of shape `(num_noise, ...)`: what is in the slots.
-        states: Float tensor of shape `(num_noise, ...)`: where the attacks on them were left.
+        renew: bool tensor of shape `(num_noise,)`: whether a slot is empty, or its image is to be replaced.
+        noise_images: Float tensor of shape `(num_noise, ...)`: the noise images in the slots.
+        states: Float tensor of shape `(num_noise, ...)`: the last iterates of the attacks on them.
     """
 
     slots: tf.Tensor
@@ -26,14 +26,14 @@ class Drawn(NamedTuple):
 class NoisePool(keras.layers.Layer):
     """A pool of noise images together with their attacked states, which lives as long as the training.
 
-    A few attack steps per batch are a weak adversary, and a network learns to be flat just where they look. With a pool
-    each training step continues attacks that began many batches ago: it
+    A few attack steps per batch are a weak adversary, and a network learns to be flat only where these steps lead. With
+    a pool each training step continues attacks that began many batches ago: it
 
     1. draws `num_noise` different slots of the pool;
     2. replaces each drawn noise image by a fresh one with probability `refresh_probability` (an empty slot always;
        a fresh image's attack begins as without a pool);
-    3. attacks every drawn image from the state it was left in;
-    4. writes noise image and last iterate back, and hands out the best point of each.
+    3. attacks every drawn image, starting from the last iterate of the attack before;
+    4. writes noise image and last iterate back, and returns the best point of each.
 
     A noise image is thus attacked for `num_steps / refresh_probability` steps on average, at the cost of `num_steps`.
     The pool is made of variables: saved and restored with the model, and deterministic under the seed of the penalty
@@ -103,12 +103,12 @@ class NoisePool(keras.layers.Layer):
             "is a good size) or lower `noise_fraction`.",
         )
         slots = tf.argsort(keras.random.uniform((self.size,), seed=seed))[:num_noise]
-        has_had_its_time = keras.random.uniform((num_noise,), seed=seed) < self.refresh_probability
-        renew = has_had_its_time | ~tf.gather(self.filled.value, slots)
+        is_replaced = keras.random.uniform((num_noise,), seed=seed) < self.refresh_probability
+        renew = is_replaced | ~tf.gather(self.filled.value, slots)
         return Drawn(slots, renew, tf.gather(self.noise_images.value, slots), tf.gather(self.states.value, slots))
 
     def put_back(self, slots: tf.Tensor, noise_images: tf.Tensor, states: tf.Tensor) -> None:
-        """Writes noise images, and where the attacks on them were left, into their slots."""
+        """Writes noise images, and the last iterates of the attacks on them, into their slots."""
         filled = tf.fill(tf.shape(slots), True)
         slots = slots[:, None]
         self.noise_images.assign(tf.tensor_scatter_nd_update(self.noise_images.value, slots, noise_images))
