@@ -1,4 +1,4 @@
-"""From a trained classifier to artifacts for TensorFlow Serving and ONNX Runtime that prove themselves.
+"""Exports a trained classifier to verified artifacts for TensorFlow Serving and ONNX Runtime.
 
 The folder is installed as `keras_acet.export`; `python -m export` is its command line. TensorFlow is loaded when
 something is used, so that `--help` and the clients answer without it.

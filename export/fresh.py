@@ -30,15 +30,15 @@ def main(request):
     exec(compile(f"from __future__ import annotations\n{request['source']}", "load", "exec"), names)
     with np.load(request["inputs"], allow_pickle=False) as archive:
         inputs = dict(archive)
-    run, found = names[request["function"]](request["path"]), {}
+    run, results = names[request["function"]](request["path"]), {}
     for i, call in enumerate(request["calls"]):
         outputs = run(call["signature"], {name: inputs[key] for name, key in call["inputs"].items()})
-        found |= {f"{i}/{name}": array for name, array in outputs.items()}
-    np.savez(request["outputs"], **found)
+        results |= {f"{i}/{name}": array for name, array in outputs.items()}
+    np.savez(request["outputs"], **results)
 
 
 if __name__ == "__main__":
     try:
         main(json.loads(pathlib.Path(sys.argv[1]).read_text()))
-    except Exception as error:  # TensorFlow's messages have many lines, of which the last tells least
+    except Exception as error:  # in one line: TensorFlow's messages have many, and the caller shows the last one
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -1,4 +1,4 @@
-"""What is measured before an export: temperature, thresholds, and what the deployable model says to every set."""
+"""The measurements before an export: temperature, thresholds, and the outputs of the deployable model on every set."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,11 +25,12 @@ class ImageSet:
     """The images of one set.
 
     Attributes:
-        name: What it is called.
+        name: Name of the set.
         kind: "test", "ood", "noise" or "worst_case_noise".
-        images: List of arrays `(n, ...)`, of which one image each counts, the most confident; empty if there are none.
-        radius: Of the attack, or None.
-        note: What there is to say; why there are no images.
+        images: List of arrays `(n, ...)`. Entry `i` of the set is the most confident of the images `i` of these arrays.
+            The list is empty if there are no images.
+        radius: Radius of the attack, or None.
+        note: A remark, such as why there are no images.
     """
 
     name: str
@@ -41,12 +42,12 @@ class ImageSet:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SetOutputs:
-    """What a model says to one set, each image where the model is most confident; arrays `(n,)`, or n = 0.
+    """The outputs of a model on one set, for each image at its most confident point; arrays `(n,)`, n may be 0.
 
     Attributes:
         of: `ImageSet`.
         confidence, accepted, label: As `serving.ServingModel` gives them.
-        score: What a threshold is compared with: the confidence, unless the protocol names another score.
+        score: The score that thresholds are compared with: the confidence, unless the protocol names another score.
     """
 
     of: ImageSet
@@ -134,16 +135,16 @@ class Measurements:
     def sets(self) -> list[ImageSet]:
         """Returns the images of every set; the test set comes first."""
         if not self._sets:
-            found = [ImageSet(f"{self.data.name} (test)", "test", [self.test_images])]
+            sets = [ImageSet(f"{self.data.name} (test)", "test", [self.test_images])]
             for name, images in self.data.ood.items():
                 if isinstance(images, str):
-                    found.append(ImageSet(name, "ood", [], note=images))
+                    sets.append(ImageSet(name, "ood", [], note=images))
                 else:
-                    found.append(ImageSet(name, "ood", [self._subject.some(images)]))
-            found.append(ImageSet("noise", "noise", [self._subject.noise_images()]))
+                    sets.append(ImageSet(name, "ood", [self._subject.some(images)]))
+            sets.append(ImageSet("noise", "noise", [self._subject.noise_images()]))
             if self.classifier.is_differentiable:
-                found.append(self._worst_case())
-            self._sets = found
+                sets.append(self._worst_case())
+            self._sets = sets
         return self._sets
 
     def _worst_case(self) -> ImageSet:
@@ -154,36 +155,36 @@ class Measurements:
 
         of_suite = AttackedNoise(trials=tuple(self._suite(radius, seed=self.protocol.seed)))
         (attacked,) = of_suite.resolved(self.protocol, self.data)
-        found = self._subject.arrays(attacked, tell)
-        points = list(found["points"])  # the worst of each image, then what the attacks found
+        arrays = self._subject.arrays(attacked, tell)
+        points = list(arrays["points"])  # first the worst case of each image, then the points of single attacks
         if self.calibration.temperature != 1:
-            points.append(self._attacked_after_temperature(found))
-        note = f"of {len(found['noise'])} noise images, the most confident of each ball of radius {radius:g}"
+            points.append(self._attacked_after_temperature(arrays))
+        note = f"the most confident image found within radius {radius:g} of each of {len(arrays['noise'])} noise images"
         return ImageSet("worst-case noise", "worst_case_noise", points, radius, note)
 
-    def _attacked_after_temperature(self, found):
-        """What is most confident may change with the temperature: the strongest attack goes on from there."""
+    def _attacked_after_temperature(self, arrays):
+        """Continues the strongest attack after the temperature, which may change which point is the most confident."""
         network, temperature = self.classifier.network, self.calibration.temperature
         attacker = evaluation.Attacker(
             lambda images: network(images, training=False) / temperature,
-            found["noise"],
+            arrays["noise"],
             self.test_images,
             seed=self.protocol.seed,
         )
-        known = [evaluation.KnownPoints("before the temperature", found["images"])]
+        known = [evaluation.KnownPoints("before the temperature", arrays["images"])]
         strongest = self._suite(self.protocol.epsilon, seed=self.protocol.seed)[-1:]
         return attacker.run(strongest, known_points=known).images
 
     def outputs(self, model: Live) -> list[SetOutputs]:
-        """Runs a model, `ServingModel` or what speaks for a variant, on all `sets`."""
-        found = []
+        """Runs a model, a `ServingModel` or a variant of it, on all `sets`."""
+        results = []
         for images in self.sets():
             if not images.images:
-                found.append(SetOutputs(images, *(np.empty(0) for _ in range(4))))
+                results.append(SetOutputs(images, *(np.empty(0) for _ in range(4))))
                 continue
             self._tell(f"confidence on {images.name}")
             candidates = [model.predict(points) for points in images.images]
-            found.append(
+            results.append(
                 SetOutputs(
                     images,
                     confidence=np.max([outputs["confidence"] for outputs in candidates], axis=0),
@@ -192,7 +193,7 @@ class Measurements:
                     score=np.max([deciding(outputs) for outputs in candidates], axis=0),
                 )
             )
-        return found
+        return results
 
     def served_thresholds(self, calibrated: CalibrationResult) -> list[float]:
         """Returns the three thresholds as floats that float32 holds, lowered by `ROUNDING`; what accepts all stays."""

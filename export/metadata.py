@@ -1,4 +1,4 @@
-"""`metadata.json`: what an exported model is, what was measured on it, and what that does and does not promise.
+"""`metadata.json`: a description of an exported model, its measurements, and what they do and do not promise.
 
 Schema, version 1. Confidences and shares are in [0, 1], radii in pixel units.
 
@@ -32,11 +32,11 @@ class DataInfo:
     """The data.
 
     Attributes:
-        name: What they are called.
-        fingerprint: Digits that tell the images from others of that name.
-        num_classes: How many classes there are.
-        class_names: In the order of the labels.
-        num_test: Test images.
+        name: Name of the data set.
+        fingerprint: First hex digits of a SHA-256 of images and labels.
+        num_classes: Number of classes.
+        class_names: Names of the classes, in the order of the labels.
+        num_test: Number of test images.
     """
 
     name: str
@@ -48,12 +48,12 @@ class DataInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """What the model takes.
+    """The input of the model.
 
     Attributes:
-        shape: Of one image or vector.
+        shape: Shape of one image or vector.
         dtype: "float32".
-        low, high: The box of its values.
+        low, high: The smallest and the largest allowed value.
         box_tolerance: How far an image may lie outside, see `serving.ServingModel`.
         resize: Whether encoded images of another size are resized, else refused.
     """
@@ -72,7 +72,7 @@ class Decision:
 
     Attributes:
         name: "95", "99", "conformal" or "given".
-        value: Applies to the confidence after the temperature.
+        value: The smallest confidence, or other score, that is accepted, after the temperature.
     """
 
     name: str
@@ -81,12 +81,12 @@ class Decision:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """The images behind temperature and thresholds, and what they did.
+    """The images that temperature and thresholds were computed from, and the calibration errors.
 
     Attributes:
-        num_images: How many they are.
-        is_held_out: Whether training was kept from them; null if not known.
-        before, after: On the test set, before and after the temperature.
+        num_images: Number of these images.
+        is_held_out: Whether these images were kept out of training; null if not known.
+        before, after: Calibration errors on the test set, before and after the temperature.
     """
 
     num_images: int
@@ -100,9 +100,9 @@ class ErrorRate:
     """The test error.
 
     Attributes:
-        value: Share of test images that are labelled otherwise.
+        value: Share of test images whose predicted class is not their label.
         low, high: 95 % interval.
-        n: Test images; those behind "before" and "after" too.
+        n: Number of test images, also of those behind "before" and "after".
     """
 
     value: float
@@ -116,13 +116,13 @@ class ConfidenceRow:
     """The confidence on one set, by the outputs of the model as it is exported, after the temperature.
 
     Attributes:
-        set: What it is called.
+        set: Name of the set.
         kind: "test", "ood", "noise" or "worst_case_noise".
-        radius: Of the attack, or null.
-        note: What there is to say; why a set is missing.
-        n: Images.
+        radius: Radius of the attack, or null.
+        note: A remark, such as why a set is missing.
+        n: Number of images.
         mmc: Mean confidence; null for n = 0.
-        accepted: Share accepted; null for n = 0.
+        accepted: Share of accepted images; null for n = 0.
     """
 
     set: str
@@ -136,14 +136,14 @@ class ConfidenceRow:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What is measured on one model, a variant of the network say.
+    """The measurements of one model: of the network as it was trained, or of a variant.
 
     Attributes:
-        temperature: Of the softmax.
-        threshold: The one that decides by default.
-        thresholds: Those to choose from.
-        calibration: What temperature and thresholds come from.
-        test_error: See there.
+        temperature: Temperature of the softmax.
+        threshold: The threshold that decides by default.
+        thresholds: The thresholds to choose from.
+        calibration: The images that temperature and thresholds were computed from.
+        test_error: The error on the test set.
         confidence: A row for each set.
     """
 
@@ -160,9 +160,9 @@ class VariantInfo(Measured):
     """A variant of the network.
 
     Attributes:
-        temperature, threshold, thresholds, calibration, test_error, confidence: As above, but its own. They stand at
-            the top of the metadata inside its file.
-        file: The file of the version that holds it.
+        temperature, threshold, thresholds, calibration, test_error, confidence: The same for the variant. In the
+            metadata inside its file they stand at the top.
+        file: The file of the version that holds the variant.
     """
 
     file: str
@@ -173,9 +173,9 @@ class MeasuredWith:
     """The numbers of the measurements.
 
     Attributes:
-        num_images: Of each set, 0 for all.
-        num_noise: Noise images that were attacked.
-        seed: Of noise, attacks and choices.
+        num_images: Number of images of each set, 0 for all.
+        num_noise: Number of noise images that were attacked.
+        seed: Seed of noise, attacks and choices of images.
     """
 
     num_images: int
@@ -189,27 +189,27 @@ class Metadata:
 
     Attributes:
         schema_version: 1.
-        name: What the model is called.
+        name: Name of the model.
         created: UTC, ISO 8601.
         method: "plain", "ceda" or "acet"; null if not known.
         data: The data that it was trained for.
-        input: What it takes.
-        temperature: That the logits are divided by.
-        threshold: The one that decides by default.
-        thresholds: Those to choose from.
-        calibration: What temperature and thresholds come from.
-        test_error: On the test set.
+        input: The input of the model.
+        temperature: The number that logits are divided by before the softmax.
+        threshold: The threshold that decides by default.
+        thresholds: The thresholds to choose from.
+        calibration: The images that temperature and thresholds were computed from.
+        test_error: The error on the test set.
         confidence: A row for each set.
         epsilon: Radius of the attacks.
-        measured_with: Of the measurements.
-        flags: Of the training run, or null.
-        seed: Of the training, or null.
-        network_sha256: Of the network's file, or null.
-        versions: Of the packages.
+        measured_with: The settings of the measurements.
+        flags: Flags of the training run, or null.
+        seed: Seed of the training, or null.
+        network_sha256: SHA-256 of the network's file, or null.
+        versions: Versions of the packages.
         notes: What the numbers promise and what they do not.
         variants: Name of the artifact, such as "int8" -> what differs there.
         score: Name of the score that thresholds apply to; absent where that is the confidence.
-        artifacts: File -> SHA-256. Only in the file beside the artifacts: none of them can hold its own digest.
+        artifacts: File -> SHA-256. Only in the file beside the artifacts, because no artifact can hold its own digest.
     """
 
     schema_version: int
@@ -318,7 +318,7 @@ def build(
 def measured(
     measurements: Measurements, model: Live, calibrated: CalibrationResult, *, threshold: str | float
 ) -> Measured:
-    """Measures one model: `ServingModel`, or what speaks for a variant of the network."""
+    """Measures one model: a `ServingModel`, or the same for a variant of the network."""
     outputs = measurements.outputs(model)
     labels = outputs[0].label
     share = metrics.share(int((labels != measurements.test_labels).sum()), len(labels))
@@ -328,7 +328,7 @@ def measured(
         thresholds=_thresholds(measurements, calibrated, outputs),
         calibration=Calibration(calibrated.num_images, calibrated.is_held_out, calibrated.before, calibrated.after),
         test_error=ErrorRate(**share, n=len(labels)),
-        confidence=[_confidence_row(found) for found in outputs],
+        confidence=[_confidence_row(one) for one in outputs],
     )
 
 
@@ -336,7 +336,7 @@ def _thresholds(
     measurements: Measurements, calibrated: CalibrationResult, outputs: list[SetOutputs]
 ) -> list[Threshold]:
     """The thresholds as served, with what they accept by a model's own outputs."""
-    scores = {found.of.kind: found.score for found in outputs}
+    scores = {one.of.kind: one.score for one in outputs}
     rows = []
     for row, value in zip(calibrated.thresholds, measurements.served_thresholds(calibrated), strict=True):
         reached = {kind: float((array >= np.float32(value)).mean()) for kind, array in scores.items() if len(array)}
@@ -351,16 +351,16 @@ def _thresholds(
     return rows
 
 
-def _confidence_row(found: SetOutputs) -> ConfidenceRow:
-    n = len(found.confidence)
+def _confidence_row(outputs: SetOutputs) -> ConfidenceRow:
+    n = len(outputs.confidence)
     return ConfidenceRow(
-        set=found.of.name,
-        kind=found.of.kind,
-        radius=found.of.radius,
-        note=found.of.note,
+        set=outputs.of.name,
+        kind=outputs.of.kind,
+        radius=outputs.of.radius,
+        note=outputs.of.note,
         n=n,
-        mmc=float(found.confidence.mean(dtype=np.float64)) if n else None,
-        accepted=float(found.accepted.mean()) if n else None,
+        mmc=float(outputs.confidence.mean(dtype=np.float64)) if n else None,
+        accepted=float(outputs.accepted.mean()) if n else None,
     )
 
 
@@ -375,8 +375,8 @@ def _notes(measurements: Measurements, calibrated: CalibrationResult, numbers: M
     notes = [
         f"An image with a pixel outside [0, 1], beyond rounding, or not finite, is refused with confidence "
         f"1/{data.num_classes}; its label means nothing. That holds for every input, by construction of the graph.",
-        f"Inside [0, 1] nothing is proven. Confidences under attack are the largest that were found within epsilon "
-        f"{epsilon:g}; a stronger attack may find more.",
+        f"Inside [0, 1] nothing is proven. Confidences under attack are the largest that the attacks reached within "
+        f"epsilon {epsilon:g}; a stronger attack may reach higher ones.",
         f"Temperature and thresholds describe images like those of {data.name}; they promise nothing under a shift of "
         "the images, and nothing about images from elsewhere.",
     ]

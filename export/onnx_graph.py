@@ -1,4 +1,4 @@
-"""The network in ONNX as tf2onnx converts it, between a guard and a decision written in ONNX itself."""
+"""Converts a network to ONNX by tf2onnx, and adds the guard before it and the decision behind it as ONNX nodes."""
 
 import logging
 from collections.abc import Callable

@@ -44,8 +44,8 @@ def export_model(
 
     The version holds what each format writes: a SavedModel with warm-up requests (see `artifacts.savedmodel`);
     `model.onnx` and `model.int8.onnx` (see `onnx_graph.wrap`). And always `metadata.json` (see `export.metadata`),
-    `MODEL_CARD.md`, and `verification.json`: what fresh processes without this package found, which compared every
-    artifact with the live model, on real images, noise, attacked noise and guard cases.
+    `MODEL_CARD.md`, and `verification.json`: the comparison of every artifact with the live model, in fresh processes
+    without this package, on real images, noise, attacked noise and guard cases.
 
     Args:
         model: `keras.Model` from images in [0, 1] to logits, an `ACETModel` too; or a `classifiers.Classifier` of one,
@@ -71,7 +71,7 @@ def export_model(
         TypeError: If a format is neither a name nor an artifact.
         ValueError: If an argument is not as described, `model` does not fit the data or gives no logits, the version
             exists, or a format cannot hold the network.
-        VerificationError: If an artifact says something else than the live model.
+        VerificationError: If the outputs of an artifact differ from those of the live model.
         OSError: If a file cannot be written.
 
     Example, in two lines:
@@ -100,7 +100,7 @@ def export_model(
     return new.path
 
 
-export = export_model  # its older name, for one version
+export = export_model  # deprecated name, kept for one version
 
 
 def _keras_classifier(model: keras.Model | Classifier) -> KerasClassifier:

@@ -1,4 +1,4 @@
-"""The proof that every artifact says what the live model says, taken in fresh processes."""
+"""Verifies in fresh processes that every artifact gives the outputs of the live model."""
 
 import dataclasses
 import io
@@ -27,15 +27,15 @@ _SECONDS = 600
 
 
 class VerificationError(RuntimeError):
-    """An artifact that does not load, or says something else than the live model."""
+    """An artifact that does not load, or whose outputs differ from those of the live model."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
-    """One call of an artifact and what the live model says.
+    """One call of an artifact and the outputs of the live model.
 
     Attributes:
-        name: What it is called in `verification.json`.
+        name: Name of the case in `verification.json`.
         signature: Which call it is, see `artifacts.Artifact`.
         inputs: Dict input name -> array.
         expected: Dict output name -> array.
@@ -59,7 +59,7 @@ def cases(model: Live, sets: list[ImageSet]) -> list[Case]:
         among good images; for images also 8-bit and encoded ones, with two files that cannot be decoded; one with a
         threshold of its own.
     """
-    images = {found.kind: found.images for found in sets if found.images}
+    images = {one.kind: one.images for one in sets if one.images}
     test = as_float(images["test"][0][:256])
     test = np.resize(test, (max(len(test), 64), *test.shape[1:]))  # repeated where there are too few
     batches = {f"test images, batch of {size}": test[:size] for size in (0, 1, 7, 64, len(test))}
@@ -69,25 +69,25 @@ def cases(model: Live, sets: list[ImageSet]) -> list[Case]:
         best = np.argmax([model.predict(points)["confidence"] for points in candidates], axis=0)
         batches["worst-case noise"] = np.stack(candidates)[best, np.arange(len(best))]
     batches["guard cases among test images"] = guard_cases(test)
-    found = [Case(name, "serving_default", {"images": x}, model.predict(x)) for name, x in batches.items()]
+    calls = [Case(name, "serving_default", {"images": x}, model.predict(x)) for name, x in batches.items()]
     if len(model.image_shape) == 3:
         levels = np.round(test[:64] * 255).astype(np.uint8)
         expected = model.predict(levels)
-        found.append(Case("8-bit images", "serving_uint8", {"images": levels}, expected))
+        calls.append(Case("8-bit images", "serving_uint8", {"images": levels}, expected))
         if takes_files(model.image_shape):
             files = [_png(image) for image in levels]
             broken = [b"not an image", files[0][:-20]]
             refused = model.predict(np.full((len(broken), *model.image_shape), np.nan))
             expected = {name: np.concatenate([expected[name], refused[name]]) for name in expected}
             encoded = {"image_bytes": np.array([*files, *broken])}
-            found.append(Case("encoded images, two of them broken", "serving_bytes", encoded, expected))
-    one = next(case for case in found if len(case.expected["label"]))  # of test images, which are all usable
-    found.append(_with_threshold(one, _OTHER_THRESHOLD))
-    return found
+            calls.append(Case("encoded images, two of them broken", "serving_bytes", encoded, expected))
+    one = next(case for case in calls if len(case.expected["label"]))  # of test images, which are all usable
+    calls.append(_with_threshold(one, _OTHER_THRESHOLD))
+    return calls
 
 
 def guard_cases(images: np.ndarray) -> np.ndarray:
-    """Returns images of which every second one is as given; the others have something outside the box, or not finite.
+    """Returns the given images and, after each of them, a copy with a pixel that is outside the box or not finite.
 
     Args:
         images: float32 array `(n, ...)`, values in [0, 1]; repeated where there are too few.
@@ -125,8 +125,8 @@ def verify(
     Args:
         artifact: `artifacts.Artifact`.
         folder: Where it was written.
-        found: List of `cases` of what it has to agree with.
-        threshold: Of that model.
+        found: List of `cases` of the model that it has to agree with.
+        threshold: The threshold of that model.
         tell: Function of a text, told what goes on.
 
     Returns:
@@ -199,10 +199,9 @@ def run(path: pathlib.Path, found: list[Case], runtime: str, load: Load) -> list
 def compare(case: Case, outputs: dict[str, np.ndarray], threshold: float | np.ndarray) -> dict[str, Any]:
     """Compares the outputs of an artifact with those of the live model.
 
-    Labels and decisions have to be equal, save where the live model is itself undecided: where another class is within
-    `2 TOLERANCE` of the largest probability, or the confidence, or score, within the tolerance of
-    the threshold. How many images
-    that were is reported.
+    Labels and decisions have to be equal, except where the live model itself is at a tie: where another class is within
+    `2 TOLERANCE` of the largest probability, or the confidence (or other score) is within the tolerance of the
+    threshold. The number of such images is reported as "ties".
 
     Returns:
         dict with "images", "ties", the largest difference of "probabilities", "confidence" and "logits", and
@@ -238,7 +237,7 @@ def compare(case: Case, outputs: dict[str, np.ndarray], threshold: float | np.nd
 
 
 def _tolerance(name, values):
-    """How far an output may be off: logits, and what else has no range, by their size."""
+    """The tolerance of an output; for logits and scores, whose range is not bounded, it grows with their size."""
     if name in ("logits", "score"):
         return _LOGITS_TOLERANCE * max(1.0, float(np.abs(values).max(initial=0.0)))
     return TOLERANCE

@@ -1,4 +1,4 @@
-"""A measurement of one's own: what a network says to mirrored test images, as a row of table and report."""
+"""A measurement of one's own: the confidence on mirrored test images, as a row of the table and the report."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""A penalty of one's own: on noise all classes should be as likely, measured by the entropy that is missing."""
+"""A penalty of one's own: on noise all classes should be equally likely, by the KL divergence from uniform."""
 
 import keras
 import tensorflow as tf
@@ -7,13 +7,13 @@ import keras_acet as ka
 
 
 @keras.saving.register_keras_serializable("own")
-class MissingEntropy(ka.penalties.Penalty):
-    """`log K - H(p(u_j))` for noise images `u_j`: 0 where every class is as likely."""
+class KLFromUniform(ka.penalties.Penalty):
+    """`KL(p(u_j), uniform) = log K - H(p(u_j))` for noise images `u_j`: 0 where all classes are equally likely."""
 
     def __init__(self, noise, **arguments):
         super().__init__(**arguments)
         self.noise = noise
-        self.missing_entropy = keras.metrics.Mean(name="missing_entropy")  # `fit` reports it
+        self.divergence = keras.metrics.Mean(name="kl_divergence")  # `fit` reports it
 
     def sample(self, images, network, *, step):
         return ka.penalties.Sample(self.noise(images))
@@ -23,7 +23,7 @@ class MissingEntropy(ka.penalties.Penalty):
         return tf.math.log(float(logits.shape[1])) + tf.reduce_sum(tf.exp(log_p) * log_p, axis=1)
 
     def update_metrics(self, sample, losses):
-        self.missing_entropy.update_state(losses)
+        self.divergence.update_state(losses)
 
     def get_config(self):
         return {**super().get_config(), "noise": keras.saving.serialize_keras_object(self.noise)}
@@ -31,7 +31,7 @@ class MissingEntropy(ka.penalties.Penalty):
 
 if __name__ == "__main__":
     data = ka.datasets.load("digits")
-    model = ka.ACETModel(ka.networks.mlp(data.image_shape, data.num_classes), MissingEntropy(ka.noise.PaperNoise()))
+    model = ka.ACETModel(ka.networks.mlp(data.image_shape, data.num_classes), KLFromUniform(ka.noise.PaperNoise()))
     model.compile(optimizer="adam", metrics=["accuracy"])
     history = model.fit(data.train, epochs=3, verbose=0, shuffle=False).history
-    print(f"missing entropy on noise: {history['missing_entropy'][0]:.3f}, then {history['missing_entropy'][-1]:.3f}")
+    print(f"KL divergence on noise: {history['kl_divergence'][0]:.3f}, then {history['kl_divergence'][-1]:.3f}")

@@ -1,4 +1,4 @@
-"""A score of one's own: how far the largest logit is from the second one, measured and exported like the confidence."""
+"""A score of one's own: the gap between the two largest logits, measured and exported like the confidence."""
 
 import keras
 import tensorflow as tf

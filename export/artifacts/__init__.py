@@ -1,6 +1,6 @@
-"""Formats that an export writes and proves; one is a file of this folder and a line below.
+"""The formats that an export writes and verifies: each has a file of this folder and a line below.
 
-One of your own is a subclass of `Artifact`, and an object of it goes into `formats` beside these.
+A format of your own is a subclass of `Artifact`; put an object of it into the argument `formats`.
 """
 
 from collections.abc import Iterable
@@ -40,11 +40,11 @@ def chosen(formats: Iterable[str | Artifact]) -> list[Artifact]:
     unknown = [name for name in formats if isinstance(name, str) and name not in _ARTIFACTS]
     if unknown or not formats:
         raise ValueError(f"`formats` must be some of {', '.join(names())}. Received: {', '.join(unknown) or 'none'}.")
-    found = [_ARTIFACTS[one]() if isinstance(one, str) else one for one in formats]
-    for artifact in found:
+    artifacts = [_ARTIFACTS[one]() if isinstance(one, str) else one for one in formats]
+    for artifact in artifacts:
         _check(artifact)
     for what in ("name", "file"):
-        values = [getattr(artifact, what) for artifact in found]
+        values = [getattr(artifact, what) for artifact in artifacts]
         if len(set(values)) < len(values):
             raise ValueError(f"`formats` must each have a {what} of their own. Received: {', '.join(values)}.")
-    return found
+    return artifacts

@@ -1,4 +1,4 @@
-"""What an artifact is."""
+"""The base class of all artifacts."""
 
 import dataclasses
 import inspect
@@ -24,7 +24,7 @@ Load = Callable[[str], Run]
 
 
 class Live(Protocol):
-    """What an artifact has to agree with: a `serving.ServingModel`, or what speaks for a variant of the network."""
+    """The model that an artifact has to agree with: a `serving.ServingModel`, or its equal for a variant."""
 
     image_shape: tuple[int, ...]
     num_classes: int
@@ -36,7 +36,7 @@ class Live(Protocol):
 
 
 class Source:
-    """What one export is made of, known before anything is measured.
+    """The input of one export, known before anything is measured.
 
     Args:
         classifier: `classifiers.KerasClassifier`.
@@ -59,13 +59,13 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What an artifact is written of, once all is measured.
+    """Everything that an artifact is written from, after the measurements.
 
     Attributes:
         source: `Source`.
         measurements: `measuring.Measurements`.
-        model: What the artifact has to agree with: the `serving.ServingModel`, which holds network, temperature and
-            threshold, or the artifact's own variant.
+        model: The model that the artifact has to agree with: the `serving.ServingModel`, which holds network,
+            temperature and threshold, or the artifact's own variant.
         metadata: `metadata.Metadata`, with the numbers of that model at its top; `to_json()` is what a file holds.
         cases: List of `verification.Case`, of that model.
         threshold: Name of the threshold, or its value.
@@ -83,7 +83,7 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A network that differs from the one that was trained, a quantised one say.
+    """A network that differs from the one that was trained, such as a quantised one.
 
     Attributes:
         live: `Live`.
@@ -104,10 +104,10 @@ class Artifact:
     Attributes:
         name: What it is called on the command line, in `formats`, and in "variants" of the metadata.
         file: What it writes, relative to the folder of the version: the file that `runtimes` load.
-        runtimes: Dict name -> function `load(path)`, which returns a function `run(signature, inputs)`: "images", and
-            what else the signature takes, a dict of arrays, to the outputs of `serving.ServingModel`, a dict of arrays.
-            The source of `load` runs alone, in a process that has no `keras_acet`: what it needs it defines, or
-            imports, inside.
+        runtimes: Dict name -> function `load(path)`, which returns a function `run(signature, inputs)`. That function
+            takes a dict of arrays, "images" and other inputs of the signature, and returns a dict of arrays, the
+            outputs of `serving.ServingModel`. The source of `load` runs alone, in a process without `keras_acet`, so it
+            has to define or import everything that it needs inside.
         signatures: The calls it is proven on: "serving_default", "images" alone; "serving_threshold", with a
             "threshold" of shape (1,); "serving_uint8", 8-bit "images"; "serving_bytes", files as "image_bytes".
         may_refuse_empty_batches: Whether a runtime may fail on no image at all, as ONNX Runtime does for some networks.
@@ -124,7 +124,7 @@ class Artifact:
         """Raises ValueError for a classifier or data that it cannot hold, before anything is measured."""
 
     def variant(self, subject: Subject) -> Variant | None:
-        """Returns what it holds instead of the network as it was trained; None where that is what it holds.
+        """Returns the variant that the artifact holds; None if it holds the network as it was trained.
 
         A variant is measured and calibrated on its own, and stands in the metadata under "variants".
         """
@@ -139,7 +139,7 @@ class Artifact:
         raise NotImplementedError(f"{type(self).__name__} must define `write(folder, subject)`.")
 
     def usage(self, version: pathlib.Path, metadata: "Metadata", clients: str) -> dict[str, str]:
-        """Returns what the command line prints at the end: what to do -> the command.
+        """Returns the commands that the command line prints at the end: purpose -> command.
 
         Args:
             version: Folder of the version.

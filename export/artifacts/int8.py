@@ -19,7 +19,7 @@ _NUM_IMAGES = 512
 
 
 class Int8OnnxFile(OnnxFile):
-    """`model.int8.onnx`: a quarter of the size, with other logits and so with another temperature and threshold."""
+    """`model.int8.onnx`: a quarter of the size; its logits differ, so it has its own temperature and threshold."""
 
     name = "int8"
     file = "model.int8.onnx"

@@ -1,4 +1,4 @@
-"""The ONNX file for ONNX Runtime, and for what else reads ONNX."""
+"""The ONNX file for ONNX Runtime and other software that reads ONNX."""
 
 import json
 import pathlib

@@ -44,9 +44,9 @@ def load_graph(path: str) -> Run:
     signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(pathlib.Path(path).parent)).signature_def
 
     def run(signature, inputs):
-        found = signatures[signature]
-        arguments = {found.inputs[name].name: array for name, array in inputs.items()}
-        return session.run({name: tensor.name for name, tensor in found.outputs.items()}, arguments)
+        call = signatures[signature]
+        arguments = {call.inputs[name].name: array for name, array in inputs.items()}
+        return session.run({name: tensor.name for name, tensor in call.outputs.items()}, arguments)
 
     return run
 

@@ -12,8 +12,9 @@ def write_warmup_requests(
 ) -> None:
     """Writes the file `assets.extra/tf_serving_warmup_requests` of a SavedModel.
 
-    It is a TFRecord of `PredictionLog`. Without it the first request of each signature waits for what TensorFlow does
-    lazily, and a request that the model cannot answer is found by a user; with it, by the server while it loads.
+    It is a TFRecord of `PredictionLog`. Without it the first request of each signature waits for TensorFlow's lazy
+    initialisation, and a request that the model cannot answer fails for a user; with it, it fails while the server
+    loads.
 
     Args:
         path: Where to write; the directory must exist.

@@ -26,9 +26,9 @@ function percent(share) {
 }
 
 function element(tag, properties = {}, children = []) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
+  const created = Object.assign(document.createElement(tag), properties);
+  created.append(...children);
+  return created;
 }
 
 // -- pixels
@@ -38,11 +38,11 @@ function shares(from, to) {
   const scale = from / to;
   return Array.from({ length: to }, (_, i) => {
     const [start, end] = [i * scale, (i + 1) * scale];
-    const found = [];
+    const covered = [];
     for (let j = Math.floor(start); j < Math.min(end, from); j++) {
-      found.push([j, (Math.min(j + 1, end) - Math.max(j, start)) / scale]);
+      covered.push([j, (Math.min(j + 1, end) - Math.max(j, start)) / scale]);
     }
-    return found;
+    return covered;
   });
 }
 

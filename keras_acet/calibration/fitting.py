@@ -286,13 +286,13 @@ def calibrate(
 ) -> CalibrationResult:
     """Fits a temperature and thresholds on held-out images and measures on test images what they do.
 
-    The held-out images are halved at random. One half gives the temperature, the other the thresholds: were it one
-    half for both, its images would not be exchangeable with new ones, and the conformal guarantee would not hold.
+    The held-out images are halved at random. One half gives the temperature, the other the thresholds. If the same
+    images gave both, they would not be exchangeable with new images, and the conformal guarantee would not hold.
     **Thresholds apply to the score after the temperature**: by default `max softmax(logits / temperature)`. Dividing by
     a temperature may change the order of two images' confidences, never the predicted class.
 
-    If the temperature's optimum is a bound of `fit_temperature`, as when all predictions are right, the data set no
-    temperature, and 1 is kept: at the lower bound all confidences are 1, and no threshold separates anything.
+    If the optimal temperature is a bound of `fit_temperature`, as when all predictions are right, the data do not
+    determine a temperature, and 1 is used: at the lower bound all confidences are 1, and no threshold separates images.
 
     Args:
         held_out_logits, held_out_labels: Float array `(n, num_classes)` and integer array `(n,)`, `n >= 2`; images
@@ -326,7 +326,7 @@ def calibrate(
     if n < 2:
         raise ValueError(
             "At least 2 held-out images are needed: half for the temperature, half for the thresholds. "
-            f"Received: {n}. Hold out a tenth of the training images, say."
+            f"Received: {n}. Hold out, for example, a tenth of the training images."
         )
     order = np.random.default_rng(seed).permutation(n)
     first, second = order[: n // 2], order[n // 2 :]

@@ -1,4 +1,4 @@
-"""What a calibration gives, as types; they go into `results.json` and `metadata.json` as they are."""
+"""The results of a calibration as types, which `results.json` and `metadata.json` contain unchanged."""
 
 import dataclasses
 
@@ -50,12 +50,12 @@ class RiskCoverage:
 
 @dataclasses.dataclass(frozen=True)
 class Threshold:
-    """A rule of acceptance: images reach a score, after the temperature; by default the confidence.
+    """A rule of acceptance: an image is accepted if its score after the temperature is at least a threshold.
 
     Attributes:
-        name: Of the rule.
-        threshold: The score.
-        num_images: Number of held-out images behind it.
+        name: Name of the rule.
+        threshold: The smallest accepted score; by default the score is the confidence.
+        num_images: Number of held-out images that the threshold was computed from.
         accepted_test: Share of test images that reach it.
         accepted_worst_noise: Share of attacked noise images that reach it; null if none was attacked.
         guarantee: What it promises, a sentence.
@@ -71,16 +71,16 @@ class Threshold:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CalibrationResult:
-    """Temperature and thresholds from held-out images, and what they do on the test set.
+    """Temperature and thresholds from held-out images, and their effect on the test set.
 
     Attributes:
         num_images: Number of held-out images, half of them for the temperature and half for the thresholds.
-        is_held_out: Whether training was kept from seeing them; null if nobody knows.
+        is_held_out: Whether these images were kept out of training; null if that is not known.
         temperature: The fitted temperature.
-        before, after: Before and after the temperature.
+        before, after: Calibration errors before and after the temperature.
         reliability: Bins of the test images.
-        risk_coverage: After the temperature.
-        thresholds: Three rules.
+        risk_coverage: Risk against coverage after the temperature.
+        thresholds: One entry for each of three rules.
     """
 
     num_images: int

@@ -1,4 +1,4 @@
-"""What a classifier is, and what its kinds share."""
+"""The base class of classifiers, and functions that several kinds of classifiers use."""
 
 import abc
 import copy
@@ -26,19 +26,17 @@ class Classifier(abc.ABC):
         image_shape: Tuple such as `(28, 28, 1)`, None where any size goes; or None if the model does not say.
         num_classes: Number of logits, or None if the model does not say.
         path: Where it was loaded from, or None.
-        name: What to call it; the default is the last part of `path` without ".keras" or ".onnx", else "model".
-        sha256: Hex digits of the SHA-256 of its files, see `load`; or None. What is stored of a classifier is stored
-            under it.
+        name: Its name; the default is the last part of `path` without ".keras" or ".onnx", else "model".
+        sha256: Hex digits of the SHA-256 of its files, see `load`; or None. It is part of the key of stored results.
 
     Attributes:
-        description: What it is, such as "an ONNX file".
-        kind: The same as one word in `results.json`.
-        network: The `keras.Model`, or function, from images to logits that TensorFlow can look into; None where it
-            cannot.
-        is_differentiable: Whether gradients with respect to the images can be had; `check` knows better.
+        description: The kind of classifier in words, such as "an ONNX file".
+        kind: The same in one word, as in `results.json`.
+        network: The `keras.Model`, or function, from images to logits that TensorFlow can trace; None if there is none.
+        is_differentiable: Whether the kind gives gradients with respect to the images; `check` tests the model itself.
         flags: Dict name -> text, the flags of its run; or None.
         history: List of one dict per epoch, name -> number, as in the run's `metrics.csv`.
-        is_foreign: Whether it was trained elsewhere, so that nobody knows on which images.
+        is_foreign: Whether it was trained elsewhere, so that its training images are not known.
     """
 
     description: ClassVar[str]
@@ -81,7 +79,7 @@ class Classifier(abc.ABC):
 
     @classmethod
     def claims(cls, path: pathlib.Path) -> bool:
-        """Whether a path is one of this kind, by its name and by what lies there; `load` then has to load it."""
+        """Whether a path is a classifier of this kind, by its name and the files there; then `load` loads it."""
         return False
 
     @classmethod

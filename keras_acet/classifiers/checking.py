@@ -1,4 +1,4 @@
-"""Whether a classifier goes with its data."""
+"""Checks that a classifier fits its data."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)
 
 
 def check(classifier: AnyClassifier, data: Data) -> AnyClassifier:
-    """Raises if a classifier does not go with the data, or does not give logits.
+    """Raises if a classifier does not fit the data, or does not give logits.
 
     Nothing is changed of the classifier; networks run in inference mode.
 
@@ -63,7 +63,7 @@ def _check_logits(logits: np.ndarray, name: str, data: Data) -> None:
         count = np.count_nonzero(~np.isfinite(logits).all(axis=1))
         raise ValueError(
             f"The logits of {name} must be finite. Received: {count} of {len(logits)} test images of {data.name} with "
-            "others. Its weights are damaged, or training went astray."
+            "NaN or infinity. Its weights are damaged, or training went astray."
         )
     if (logits >= 0).all() and (np.abs(logits.sum(axis=1, dtype=np.float64) - 1) <= _SUM_TOLERANCE).all():
         raise ValueError(

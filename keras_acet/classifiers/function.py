@@ -12,7 +12,7 @@ from keras_acet.classifiers.base import Classifier, Shape
 
 
 class TracedClassifier(Classifier):
-    """What TensorFlow traces, once per shape of an image, and can differentiate.
+    """A classifier that TensorFlow traces, once per shape of an image, and can differentiate.
 
     Args:
         network: `keras.Model`, or function from a float32 tensor of images `(batch, ...)`, values in [0, 1], to logits
@@ -60,4 +60,4 @@ class FunctionClassifier(TracedClassifier):
     """
 
     description = "a function"
-    kind = "keras"  # what `results.json` has always said of it
+    kind = "keras"  # `results.json` has no kind of its own for functions

@@ -1,4 +1,4 @@
-"""Anything that classifies to a `Classifier`."""
+"""Makes a `Classifier` of a path, a model or a function."""
 
 import os
 import pathlib
@@ -45,19 +45,19 @@ def load(path: str | os.PathLike[str]) -> Classifier:
         if kind.claims(path):
             return kind.load(path)
     if not path.exists():
-        found = "which does not exist"
+        received = "which does not exist"
     elif path.is_dir():
-        found = "a directory without flags.flags (of a run) or saved_model.pb"
+        received = "a directory without flags.flags (of a run) or saved_model.pb"
     else:
-        found = "which ends otherwise; save a Keras model with model.save('NAME.keras')"
+        received = "which ends otherwise; save a Keras model with model.save('NAME.keras')"
     raise ValueError(
         "A classifier must be a run directory, a .keras file, a SavedModel directory or an .onnx file. Received: "
-        f"{path}, {found}."
+        f"{path}, {received}."
     )
 
 
 def as_classifier(model: Any) -> Classifier:
-    """Returns a classifier of whatever classifies: the one way to make one of a live model.
+    """Returns a classifier for a model, a function or a path: the one way to make one of a live model.
 
     Args:
         model: `Classifier`, which is returned as it is; `keras.Model` from images to logits, an `ACETModel` too; a

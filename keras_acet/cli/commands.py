@@ -1,4 +1,4 @@
-"""What the command lines share: flags of their own, help, errors in one line, a quiet start."""
+"""The base of the command lines: flags, help, errors in one line, a quiet start."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ from absl import flags as absl_flags
 
 PIXELS = ", in pixel units; for 8-bit levels divide by 255"
 _HELP = ("--help", "-help", "-h", "-?", "--helpfull", "--helpshort")
-_FLAG_FILE = "A file of flags, one per line; they count where they stand among the others."
+_FLAG_FILE = "A file of flags, one per line, which take the place of this flag in the order of flags."
 _ONLY_CHECK = "Check the flags and do nothing."
 
 

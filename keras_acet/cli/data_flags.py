@@ -80,7 +80,7 @@ def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, 
         batch_size=1,
         image_size=size,
         download=False,
-        # What any of the runs kept out of training, none of them may be calibrated on otherwise.
+        # The smallest fraction of all runs: these images were kept out of training by every one of them.
         calibration_fraction=min((float(run.get("calibration_fraction", 0)) for run in settings), default=0.0),
     )
     if values.ood:

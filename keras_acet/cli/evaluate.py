@@ -7,8 +7,8 @@ Examples:
   python evaluate.py --model=my_model.keras --dataset=folder:photos/ --ood=folder:other_photos/,npz:more.npz
   python evaluate.py --run_dir=runs/mnist-acet --quick
 
-Each network is also attacked with what was found on the others. A killed evaluation goes on where it was when the same
-command is given again: finished sets lie in the report directory, under scores/.
+The points that attacks find on one network are also tried on the others. If an evaluation was killed, give the same
+command again to continue: the results of finished sets are stored in the report directory, under scores/.
 """
 
 import pathlib
@@ -46,7 +46,7 @@ def _define(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_boolean(
         "quick",
         False,
-        "A first look: 2000 images of each set, 64 under attack, fewer trials; flags given win over it.",
+        "A quick first look: 2000 images of each set, 64 under attack, fewer trials. Other flags override it.",
         flag_values=values,
     )
     absl_flags.DEFINE_list(
@@ -95,7 +95,7 @@ def _define_numbers(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_integer(
         "num_bounded",
         None,
-        "Noise images with a proven bound beside; 0 for none (default: 32).",
+        "Noise images for which a bound is proven as well; 0 for none (default: 32).",
         lower_bound=0,
         flag_values=values,
     )
@@ -117,8 +117,9 @@ def _define_numbers(values: absl_flags.FlagValues) -> None:
         "alpha",
         "scan",
         ["scan", "exact"],
-        "How the smallest alpha of Table 2 is found: scan, or exact beside it, from all linear pieces of the network. "
-        "That takes about 0.1 s per input for a LeNet and two minutes for a ResNet-20, on one core: mind --num_trials.",
+        "How the smallest alpha of Table 2 is computed: scan; or exact, which adds the exact value from all linear "
+        "pieces of the network. It takes about 0.1 s per input for a LeNet and 2 minutes for a ResNet-20, on one core: "
+        "choose --num_trials accordingly.",
         flag_values=values,
     )
     absl_flags.DEFINE_integer(
@@ -185,11 +186,11 @@ def _run(call: commands.Call) -> None:
     evaluations = []
     progress = Progress()
     try:
-        for found in evaluation.evaluate_all(
+        for one in evaluation.evaluate_all(
             models, data, protocol, measurements=measurements, store=store, progress=progress.stage
         ):
-            evaluations.append(found)
-            print(f"\n{found.result.name}\n{found}\n", flush=True)
+            evaluations.append(one)
+            print(f"\n{one.result.name}\n{one}\n", flush=True)
     except evaluation.NonFiniteLogitsError as error:
         raise commands.UserError(error) from error
     finally:

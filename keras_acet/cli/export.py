@@ -1,4 +1,4 @@
-"""Exports a trained run as SavedModel and ONNX file that carry calibrated confidence and prove themselves.
+"""Exports a trained run as SavedModel and ONNX file with calibrated confidence, and verifies them.
 
 Examples:
 
@@ -6,9 +6,9 @@ Examples:
   python -m export --run_dir=runs/mnist-acet --formats=savedmodel,onnx,int8 --threshold=99 --demo
   python -m export --model=mine.keras --dataset=folder:photos --name=photos --export_dir=models
 
-The version appears in EXPORT_DIR/NAME/NUMBER when everything in it has been loaded by fresh processes and says what the
-live model says. Noise is attacked before, so that the metadata can tell the worst case; an evaluation of the same run
-(evaluate.py --run_dir=RUN) has done that already, and its results are used.
+The version appears in EXPORT_DIR/NAME/NUMBER when fresh processes have loaded everything in it and computed the outputs
+of the live model. Before that, noise is attacked, so that the metadata can state the worst case; if there is an
+evaluation of the same run (evaluate.py --run_dir=RUN), the export uses its results.
 """
 
 import importlib.util
@@ -52,7 +52,7 @@ def _define_what(values: absl_flags.FlagValues) -> None:
         flag_values=values,
     )
     absl_flags.DEFINE_string(
-        "name", None, "What the model is called (default: as the run directory or the file).", flag_values=values
+        "name", None, "Name of the model (default: that of the run directory or the file).", flag_values=values
     )
     absl_flags.DEFINE_integer(
         "version", None, "Number of the version (default: the next one).", lower_bound=1, flag_values=values
@@ -60,8 +60,8 @@ def _define_what(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         "threshold",
         "95",
-        "What decides by default: 95 or 99, so many percent of in-distribution images accepted; conformal, that with a "
-        "guarantee for new images; or a confidence in [0, 1), such as 0.9.",
+        "The threshold that decides by default: 95 or 99, which accepts that percentage of held-out in-distribution "
+        "images; conformal, which accepts 95 % of new images with a guarantee; or a confidence in [0, 1), such as 0.9.",
         flag_values=values,
     )
     absl_flags.DEFINE_enum(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 _COMMANDS = {
     "train": "train an image classifier that knows when it does not know",
     "evaluate": "evaluate trained runs side by side: tables, figures and a report",
-    "export": "export a trained run as SavedModel and ONNX file that prove themselves",
+    "export": "export a trained run as verified SavedModel and ONNX file",
 }
 
 

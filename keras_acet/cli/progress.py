@@ -1,4 +1,4 @@
-"""What goes on, on stderr: a line that changes on a terminal, else one line per change."""
+"""The progress of long work, on stderr: a line that changes on a terminal, else one line per change."""
 
 import sys
 import time

@@ -6,10 +6,10 @@ Examples:
   python train.py --recipe=fast/mnist_acet
   python train.py --dataset=npz:my_images.npz --method=acet --epochs=20 --run_dir=runs/mine
 
-Flags given later win over earlier ones and over those in a flag file; flags that are typed win over --recipe, whatever
-the order. Flags whose default is "by data set" take the paper's value where the paper has the set or one of its kind,
-and our own for digits; only the images kept back for calibration differ, see --calibration_fraction. A killed run goes
-on from its last completed epoch when the same command is given again.
+Later flags override earlier ones and those of a flag file; flags on the command line override --recipe, in any order.
+Flags whose default is "by data set" take the paper's value where the paper has the set or a similar one, and our own
+value for digits. One default differs from the paper: some training images are kept back for calibration, see
+--calibration_fraction. If a run was killed, give the same command again to continue after the last completed epoch.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""The attacks that noise has to withstand, and running them: the worst case per image over all of them."""
+"""The attacks on noise, and an `Attacker` that runs them and keeps the worst case of each image."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """The out-distribution p_out: objects that turn a batch of images into a batch of images without a class.
 
-A kind of noise is a file of this folder, under whose name the command line knows it, and a line below for type
-checkers. One of your own is a subclass of `Noise` and goes wherever one of these goes. Each is a Keras layer, so that
-the state of its random generator is found, saved and restored with the model that owns it.
+Each kind of noise has a file of this folder, whose name is its name on the command line, and a line below for type
+checkers. A kind of your own is a subclass of `Noise`; use it wherever one of these can be used. Each is a Keras layer,
+so that Keras saves and restores the state of its random generator with the model that owns it.
 
 Nothing here is loaded before its first use, so that `names` answers without TensorFlow.
 """

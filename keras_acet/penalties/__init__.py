@@ -1,7 +1,7 @@
 """Penalties: what a training step adds to the loss of the clean images.
 
-A penalty is a file of this folder and a line below. One of your own is a subclass of `Penalty` and goes wherever one of
-these goes.
+Each penalty has a file of this folder and a line below. A penalty of your own is a subclass of `Penalty`; use it
+wherever one of these can be used.
 """
 
 # isort: off

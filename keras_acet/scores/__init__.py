@@ -1,7 +1,7 @@
-"""Scores: logits, or what else a network gives, to one number per image; larger means more in-distribution.
+"""Scores: functions from logits or features of a network to one number per image; larger means more in-distribution.
 
-A score is a file of this folder and a line below. One of your own is a subclass of `Score` and goes wherever one of
-these goes.
+Each score has a file of this folder and a line below. A score of your own is a subclass of `Score`; use it wherever one
+of these can be used.
 """
 
 from typing import Any

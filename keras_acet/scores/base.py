@@ -1,4 +1,4 @@
-"""What a score is."""
+"""The base class of all scores."""
 
 import json
 import math
@@ -77,9 +77,9 @@ class Score:
         return scores
 
     def observe(self, network: Network) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-        """Returns the function of images that one forward pass of the network is, for this score.
+        """Returns a function from images to the logits and to the input of the score, by one forward pass.
 
-        A score of a network's features gives them in the second place, and is the only one to know.
+        A score of a network's features overrides it and returns the features as the input of the score.
 
         Args:
             network: `keras.Model`, or a function that TensorFlow can trace, from images to logits.
@@ -115,7 +115,7 @@ class Score:
 
     @property
     def accepts_all(self) -> float:
-        """The largest threshold that every image reaches for sure: `lowest`, or the lowest finite float32."""
+        """The largest threshold that certainly accepts every image: `lowest`, or the lowest finite float32."""
         return max(self.lowest, float(np.finfo(np.float32).min))
 
     def check_threshold(self, threshold: float) -> None:

@@ -1,4 +1,4 @@
-"""What the paper proves, computed for a network of one's own: linear regions, rays, bounds."""
+"""The theorems of the paper, computed for a given network: linear regions, rays, bounds."""
 
 # isort: off
 from keras_acet.theory.growth import Growth

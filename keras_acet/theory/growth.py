@@ -1,4 +1,4 @@
-"""Theorem 3.1 as a check: how sure a network becomes far from the origin, along random rays."""
+"""Checks Theorem 3.1 on a network: the confidence far from the origin, along random rays."""
 
 import dataclasses
 import math

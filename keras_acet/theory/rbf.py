@@ -1,4 +1,4 @@
-"""Theorem 3.2: an RBF network is unsure wherever it is far from its centres, and how far is far enough."""
+"""Theorem 3.2: bounds the confidence of an RBF network by the distance to its centres."""
 
 import math
 from typing import NamedTuple

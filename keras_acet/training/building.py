@@ -34,7 +34,7 @@ def penalty(recipe: Recipe, data: Data, steps_per_epoch: int) -> Penalty | None:
 
 
 class Parts:
-    """What a penalty may ask for, made when asked for.
+    """The parts that a penalty may need, each made when it is asked for.
 
     Attributes:
         seeds: Use -> seed.

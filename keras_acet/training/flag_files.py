@@ -1,7 +1,6 @@
 """The text form of a recipe: an absl flag file, one `--name=value` per line, comments from `#` on.
 
-A run directory holds its recipe so, and so do the recipes of the package. This is the one place that writes and reads
-the form.
+A run directory and the package hold recipes in this form. Only this module writes and reads it.
 """
 
 import importlib.resources

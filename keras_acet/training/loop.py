@@ -18,14 +18,14 @@ from keras_acet.training.recipe import Recipe
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """What training ends with.
+    """The result of training.
 
     Attributes:
         network: The trained network alone, images -> logits; also in `model.keras`.
         recipe: The recipe, with what it left to the data filled in.
         history: One dict per epoch, name -> number; also in `metrics.csv`.
         table: The rows of the final table, `[]` if there was none.
-        notes: Lines on what went otherwise than asked, such as a damaged checkpoint that was passed over.
+        notes: Lines about problems that did not stop the run, such as a damaged checkpoint that was passed over.
         run_dir: The run directory.
     """
 
@@ -237,17 +237,17 @@ def _check_data(recipe: Recipe, data: Data) -> None:
         "batch_size": recipe.batch_size,
         "seed": recipe.seeds()["data"],
     }
-    found = {name: getattr(data, name) for name in expected}
+    received = {name: getattr(data, name) for name in expected}
     if recipe.augmentation in ("none", "crop", "flip_crop"):
         expected["augmentation"] = "none" if recipe.augmentation == "none" else "some"
-        found["augmentation"] = "none" if data.augmentation is None else "some"
+        received["augmentation"] = "none" if data.augmentation is None else "some"
     expected["calibration images"] = "some" if recipe.calibration_fraction else "none"
-    found["calibration images"] = "some" if len(data.calibration_labels) else "none"
+    received["calibration images"] = "some" if len(data.calibration_labels) else "none"
     for name, value in expected.items():
-        if found[name] != value:
+        if received[name] != value:
             raise ValueError(
                 f"`data` must be what the recipe says, as recipe.load_data() gives it: {name} {value}. Received: data "
-                f"with {name} {found[name]}."
+                f"with {name} {received[name]}."
             )
 
 

@@ -26,14 +26,14 @@ class ACETModel(keras.Model):
     | ours | `ConfidencePenalty(noise, attack, pool=NoisePool())` |
 
     Everything else is Keras: `compile`, `fit`, callbacks, `validation_data`, `class_weight` and `sample_weight` (both
-    weigh the clean examples), `steps_per_execution`, `evaluate`, `predict`, `save`. Weight decay is the network's own
-    business (a regularizer of its layers). `fit` reports, besides the usual: `cross_entropy` (clean examples with their
-    weights, without regularisation) and what the penalty reports.
+    weigh the clean examples), `steps_per_execution`, `evaluate`, `predict`, `save`. Weight decay is a regularizer of
+    the network's layers. `fit` reports, besides the usual: `cross_entropy` (clean examples with their weights, without
+    regularisation) and what the penalty reports.
 
     Args:
         network: Any `keras.Model` from images in `[0, 1]` to logits of shape `(batch, num_classes)`.
         penalty: A `penalties.Penalty`, see the table; or None.
-        deprecated: `adversary`, `penalty_weight` and `attack_precision`, which are the penalty's business now.
+        deprecated: `adversary`, `penalty_weight` and `attack_precision`; pass a `penalty` with these arguments instead.
 
     Call arguments:
         images: Float tensor of shape `(batch, ...)`, values in `[0, 1]`.
@@ -114,7 +114,7 @@ class ACETModel(keras.Model):
             logits = self(joint, training=True)
             clean_logits = logits[:num_clean]
             loss = clean_loss = self.compute_loss(images, labels, clean_logits, sample_weight, training=True)
-            # What the network's own regularizers and the like add; compute_loss has them in already.
+            # The network's own losses, such as those of regularizers; compute_loss has already added them.
             regularisation = tf.add_n(self.losses) if self.losses else 0.0
             if self.penalty is not None:
                 extra_logits = None if sample.images is None else logits[num_clean:]

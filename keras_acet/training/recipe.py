@@ -291,7 +291,7 @@ class Recipe:
         )
 
     def for_data(self, data: "Data") -> Self:
-        """Returns the recipe with what it leaves to the data filled in: network, augmentation, noise.
+        """Returns the recipe with the settings filled in that depend on the data: network, augmentation, noise.
 
         Args:
             data: What `load_data` returned, or a `Data` of your own.

@@ -16,7 +16,7 @@ SAYS = {  # what each example prints
     "own_artifact": r"Verified: export/own/1",
     "own_data_set": r"'stripes': images \(12, 12, 1\)",
     "own_measurement": r"mirrored, axis 2 +355 ",
-    "own_penalty": r"missing entropy on noise: 0\.\d+, then 0\.0\d+",
+    "own_penalty": r"KL divergence on noise: 0\.\d+, then 0\.0\d+",
     "own_score": r"worst-case noise .*(.|\n)*Verified: export/own/1",
 }
 

@@ -1,4 +1,4 @@
-"""Table 2 of the paper: how far an input has to be scaled until the network is sure."""
+"""Table 2 of the paper: the factor by which an input has to be scaled until the network is confident."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class AlphaScaling(Measurement):
     def finding(self, subject: Subject, arrays: ArrayDict) -> Finding:
         exact = (one for one in subject.measurements if isinstance(one, ExactAlpha) and one.scan == self)
         if any(one.reason(subject) is None for one in exact):
-            return Finding()  # that one tells of both
+            return Finding()  # the finding of `ExactAlpha` holds the results of both
         return Finding(results={"alpha_scaling": scaling.summarize_alpha_scaling(arrays)})
 
     def settings(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class ExactAlpha(Measurement):
         return super().reason(subject)
 
     def cost(self, subject: Subject) -> float:
-        return 1000 * self.scan.num_trials  # 200 to 100,000, nobody knows before
+        return 1000 * self.scan.num_trials  # 200 to 100,000 per input; the number is not known before
 
     def compute(self, subject: Subject, tell: Tell) -> ArrayDict:
         return scaling.exact_alpha(

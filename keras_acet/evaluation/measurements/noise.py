@@ -1,4 +1,4 @@
-"""Noise as it is."""
+"""Noise that is not attacked."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Out-distribution sets as they are."""
+"""Out-distribution sets that are not attacked."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -57,7 +57,7 @@ class Plane(Measurement):
             np.asarray(subject.data.test_labels),
         )
         if "regions" not in arrays:
-            reason = "they are known of ReLU networks made of Keras' own layers only"
+            reason = "they can be computed for ReLU networks made of Keras' own layers only"
             finding.left_out = [LeftOut("linear regions", reason)]
         return finding
 

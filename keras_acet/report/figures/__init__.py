@@ -26,7 +26,7 @@ def draw(
         Dict from name to `Figure`, in a fixed order.
     """
     with drawing():
-        found = [
+        drawn = [
             histograms(results, arrays),
             roc_curves(results, arrays),
             *(most_confident(run, results, arrays) for run in results.runs),
@@ -39,9 +39,9 @@ def draw(
             training_curves(results, history),
         ]
     figures: dict[str, Figure] = {}
-    for figure in found:
+    for figure in drawn:
         if figure is not None:
-            # Figures of single runs are numbered: a run's name need not be fit for a file.
+            # Figures of single runs are numbered, because the name of a run may be unfit for a file name.
             name, count = figure.name, 1
             while name in figures:
                 count += 1

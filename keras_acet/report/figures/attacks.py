@@ -18,13 +18,13 @@ def noise_pairs(results, arrays):
     figure, axes = image_rows(titles, num_lines=1)
     parts = []
     for index, run in enumerate(runs):
-        found = pairs[run.name]
-        shown = (found.noise, found.noise_confidence), (found.attacked, found.attacked_confidence)
+        pair = pairs[run.name]
+        shown = (pair.noise, pair.noise_confidence), (pair.attacked, pair.attacked_confidence)
         for (images, confidence), ax_row in zip(shown, axes[2 * index :], strict=False):
             show(ax_row, images[:COLUMNS], [rate(float(c)) for c in confidence])
         parts.append(
-            f"{run.name}: from {rate(float(np.mean(found.noise_confidence)))} "
-            f"to {rate(float(np.mean(found.attacked_confidence)))}"
+            f"{run.name}: from {rate(float(np.mean(pair.noise_confidence)))} "
+            f"to {rate(float(np.mean(pair.attacked_confidence)))}"
         )
     alt = f"Noise images and their worst cases with the confidence in each. Mean of those shown: {'; '.join(parts)}."
     caption = (
@@ -80,7 +80,8 @@ def convergence(results):
     alt = f"Mean confidence on noise against the steps of each attack. Highest at the end: {'; '.join(parts)}."
     caption = (
         "Mean over the noise images of the best confidence so far, against the steps spent; every run on its own "
-        "scale. Images that earlier attacks had brought above .995 count as they are from step 0 on. Look for curves "
-        "that still rise at the end: those attacks have not converged, and more steps would find more."
+        "scale. Images that an attack skips, because earlier attacks had brought them to .995 or more, keep their "
+        "confidence from step 0 on. Look for curves that still rise at the end: those attacks have not converged, and "
+        "more steps would reach a higher confidence."
     )
     return finish(figure, "convergence", alt=alt, caption=caption)

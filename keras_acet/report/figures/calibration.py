@@ -33,7 +33,7 @@ def reliability(results):
     alt = f"Reliability diagrams. Expected calibration error: {'; '.join(parts)}."
     caption = (
         "Accuracy against confidence of the test images, in 15 bins of equal width; bins without images are left out. "
-        "Look for points on the diagonal: below it the network is too sure, above it too modest."
+        "Look for points on the diagonal: below it the network is overconfident, above it underconfident."
     )
     return finish(figure, "reliability", alt=alt, caption=caption)
 
@@ -57,7 +57,7 @@ def risk_coverage(results):
     legend(figure, ax)
     alt = f"Error against coverage. Area under the curve: {'; '.join(parts)}."
     caption = (
-        "The error among the images answered if only the most confident ones are. Look for a curve that stays at zero "
-        "far to the right: until there confidence tells right from wrong."
+        "The error among the accepted images if only the most confident images are accepted. Look for a curve that "
+        "stays at zero far to the right: up to that share, confidence separates right from wrong predictions."
     )
     return finish(figure, "risk_coverage", alt=alt, caption=caption)

@@ -11,7 +11,7 @@ SMALLEST = 1e-3  # left end of the ROC curves' axis
 
 def histograms(results, arrays):
     """A panel per set, a step line per run."""
-    confidences = {name: found.confidence for name, found in arrays.items()}
+    confidences = {name: of_run.confidence for name, of_run in arrays.items()}
     drawn = _panels(results.runs, all_sets(results.runs), confidences)
     if not drawn:
         return None
@@ -42,7 +42,7 @@ def histograms(results, arrays):
 def roc_curves(results, arrays):
     """A panel per set, a curve per run."""
     runs = results.runs
-    scores = {name: found.score for name, found in arrays.items()}
+    scores = {name: of_run.score for name, of_run in arrays.items()}
     tests = {run.name: of_row(scores.get(run.name, {}), _test_row(run)) for run in runs}
     rows = [row for row in all_sets(runs) if row.kind != "test"]
     drawn = _panels([run for run in runs if tests[run.name] is not None], rows, scores, runs)
@@ -73,9 +73,9 @@ def roc_curves(results, arrays):
     drawn = [(row, lines) for row, lines in drawn if row.kind in ("ood", "noise", "worst_case_noise")]
     alt = "ROC curves per set. AUROC: " + _summary(drawn, runs, "auroc")
     caption = (
-        "Test images accepted against images of the set accepted, over all thresholds on the score. Look for "
-        "curves that are high at the left; where one crosses the line at .95 one reads FPR@95. The thin grey curve is "
-        "guessing."
+        "Share of test images accepted against share of the set accepted, over all thresholds on the score. Look for "
+        "curves that are high at the left. FPR@95 is where a curve crosses the line at .95. The thin grey curve is "
+        "random guessing."
     )
     return finish(figure, "roc", alt=alt, caption=caption)
 

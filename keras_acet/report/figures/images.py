@@ -12,16 +12,16 @@ TITLE, LINE, GAP = 0.26, 0.155, 0.09  # inches
 
 
 def most_confident(run, results, arrays):
-    """A row of images per out-distribution set: those the run is most confident about."""
-    found = arrays[run.name].shown if run.name in arrays else {}
-    rows = [row for row in all_sets([run]) if row.key in found and drawable(found[row.key].images)]
+    """A row of images per out-distribution set: those on which the run is most confident."""
+    shown_of = arrays[run.name].shown if run.name in arrays else {}
+    rows = [row for row in all_sets([run]) if row.key in shown_of and drawable(shown_of[row.key].images)]
     if not rows:
         return None
     parts = []
     titles = [f"{shorten(run.name, 30)} on {shorten(label(row), 30)}" for row in rows]
     figure, axes = image_rows(titles, num_lines=2)
     for ax_row, row in zip(axes, rows, strict=True):
-        shown = found[row.key]
+        shown = shown_of[row.key]
         images, confidence, labels = (values[:COLUMNS] for values in (shown.images, shown.confidence, shown.label))
         texts = [
             f"{rate(c)}\n{shorten(results.data.class_names[int(k)], 11)}"
@@ -31,8 +31,8 @@ def most_confident(run, results, arrays):
         parts.append(f"{label(row)}: {rate(float(np.max(confidence)))}")
     alt = f"{run.name}, images of other sets with the highest confidence. Highest per set: {'; '.join(parts)}."
     caption = (
-        f"{run.name}: of each set the images that it is most confident about, with the confidence and the class it "
-        "sees. Look for images that do show the class: there the network is right, and the set is not clean."
+        f"{run.name}: the images of each set on which it is most confident, with confidence and predicted class. Look "
+        "for images that do show that class: for these the network is right, and the set is not clean."
     )
     return finish(figure, "most_confident", alt=alt, caption=caption)
 

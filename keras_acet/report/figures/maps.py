@@ -10,44 +10,45 @@ SURE = 0.95
 
 def confidence_maps(run, results, arrays):
     """A panel per range, the test points on it."""
-    found = arrays[run.name].maps if run.name in arrays else None
-    if found is None:
+    plane = arrays[run.name].maps if run.name in arrays else None
+    if plane is None:
         return None
-    maps = dict(zip(found.ranges, found.confidence, strict=True))
+    maps = dict(zip(plane.ranges, plane.confidence, strict=True))
     figure = new_figure(0.5 + 2.6 * -(-len(maps) // 2))
     axes = _axes(figure, maps)
     parts = []
     for ax, ((low, high), values) in zip(axes, maps.items(), strict=True):
         image = draw_confidence(ax, values, low, high, lowest=1 / results.data.num_classes)
-        draw_points(ax, found.test_points, found.test_labels, low, high)
+        draw_points(ax, plane.test_points, plane.test_labels, low, high)
         parts.append(f"{percent(float(np.mean(values > SURE)))} of [{low:g}, {high:g}]")
     bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=30)
     bar.set_label(f"confidence of {shorten(run.name, 40)}; white line: .95")
     alt = f"{run.name}, confidence on the plane. More than 95 % confident on {', '.join(parts)}."
     caption = (
-        f"{run.name}: confidence on four ranges, from the data outwards, with the test points. Look for bright "
-        "regions without points: there the network is sure of what it has never seen."
+        f"{run.name}: confidence on larger and larger squares around the data, with the test points. Look for bright "
+        "regions without points: there the network is confident far from all training data."
     )
     return finish(figure, "maps", alt=alt, caption=caption)
 
 
 def region_maps(run, results, arrays):
     """A panel per range, the borders of linear regions as thin lines."""
-    found = arrays[run.name].maps if run.name in arrays else None
-    if found is None or found.regions is None:
+    plane = arrays[run.name].maps if run.name in arrays else None
+    if plane is None or plane.regions is None:
         return None
-    maps = dict(zip(found.ranges, found.regions, strict=True))
+    maps = dict(zip(plane.ranges, plane.regions, strict=True))
     figure = new_figure(2.6 * -(-len(maps) // 2))
     parts = []
     for ax, ((low, high), numbers) in zip(_axes(figure, maps), maps.items(), strict=True):
         draw_borders(ax, numbers, low, high)
-        draw_points(ax, found.test_points, found.test_labels, low, high)
+        draw_points(ax, plane.test_points, plane.test_labels, low, high)
         parts.append(f"{len(np.unique(numbers)):,} on [{low:g}, {high:g}]")
     alt = f"{run.name}, borders of linear regions on the plane. Regions seen: {', '.join(parts)}."
     caption = (
-        f"{run.name}: linear regions on the same ranges. On each the logits are one affine function; a line is "
+        f"{run.name}: linear regions on the same squares. On each region the logits are one affine function; a line is "
         f"where a ReLU changes sign. Regions seen: {', '.join(parts)}. Far out the lines are rays: the regions between "
-        "them go on for ever, and along almost any ray in one the confidence tends to 1 (Theorem 3.1 of the paper)."
+        "them are unbounded, and along almost every ray in such a region the confidence tends to 1 (Theorem 3.1 of the "
+        "paper)."
     )
     return finish(figure, "regions", alt=alt, caption=caption)
 

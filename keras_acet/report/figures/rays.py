@@ -40,7 +40,7 @@ def confidence_along_rays(grown, *, columns=2):
         ax.set_ylabel("confidence")
     alt = f"Confidence at alpha x. {'. '.join(parts)}."
     caption = (
-        f"Confidence at alpha x for {_NUM_RAYS} random x, exactly; a dot where the ray enters another linear region. "
-        "Beyond its last dot the logits are affine in alpha for ever."
+        f"Exact confidence at alpha x for {_NUM_RAYS} random x. A dot marks where a ray enters another linear region; "
+        "beyond its last dot the logits are affine in alpha."
     )
     return finish(figure, "rays", alt=alt, caption=caption)

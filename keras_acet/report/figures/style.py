@@ -50,7 +50,7 @@ class Figure:
 
 @contextlib.contextmanager
 def drawing():
-    """Draws in the report's style, whatever the user's matplotlib is set to, and leaves that as it was."""
+    """Draws in the report's style, whatever the user's settings of matplotlib are, and restores them at the end."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # a name in a script without a font here
         matplotlib.rcdefaults()

@@ -1,4 +1,4 @@
-"""What `metrics.csv` recorded."""
+"""Training curves from `metrics.csv`."""
 
 import numpy as np
 
@@ -40,8 +40,8 @@ def training_curves(results, history):
         numbers = [f"{QUANTITIES[name]} {number(float(last[name]))}" for name in names if _recorded(last, name)]
         parts.append(f"{run.name} after {len(history[run.name])} epochs: {', '.join(numbers)}")
     caption = (
-        "What training recorded per epoch. Look for accuracy that has levelled off, and for confidence on noise that "
-        "falls to one over the number of classes and stays there."
+        "Metrics of each epoch of training. Look for an accuracy that has levelled off, and for a confidence on noise "
+        "that falls to one over the number of classes and stays there."
     )
     return finish(figure, "training", alt=f"Training curves. {'; '.join(parts)}.", caption=caption)
 

@@ -1,4 +1,4 @@
-"""The run directory: what a training run leaves behind, and how it goes on after being killed.
+"""The run directory: the files of a training run, and how a run continues after it was killed.
 
     flags.flags              the run's flags, an absl flag file that repeats the run
     checkpoints/epoch-*.npz  everything the next epoch needs; the last two epochs

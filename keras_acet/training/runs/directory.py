@@ -1,4 +1,4 @@
-"""The directory of a run: who may use it, what lies in it, where training goes on."""
+"""The directory of a run: its lock, its files, and the checkpoint from which training continues."""
 
 import contextlib
 import csv
@@ -137,7 +137,7 @@ class RunDirectory:
             overwrite: As for `check`.
             extra_flags: Dict of flags that are written into the flag file but may change from one start to the
                 next, such as where the data lie.
-            fingerprint: Text that tells the data apart, or None. A run goes on with the data it began with only.
+            fingerprint: Text that identifies the data, or None. A run continues only with the data that it began with.
         """
         with _readable_errors(self.path):
             self.check(flags, overwrite=overwrite, complete=True)
@@ -298,8 +298,8 @@ class RunDirectory:
         return flags
 
     def _remove(self):
-        # In an order that can break off anywhere: while results.json is there the run still counts as finished, and
-        # while the flags are there as a run, so the same command does it again.
+        # The order allows for a kill at any point: while results.json exists the run counts as finished, and while the
+        # flags exist the directory counts as a run, so the same command removes the rest.
         last = [self.path / "results.json", self.path / _FLAGS]
         first = [entry for entry in self.path.iterdir() if entry not in last and entry.name != _LOCK]
         for entry in [*first, *last]:
