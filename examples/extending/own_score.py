@@ -25,4 +25,4 @@ if __name__ == "__main__":
     model.fit(data.train, epochs=3, verbose=0, shuffle=False)
     protocol = ka.evaluation.Protocol(score=Margin(), num_noise=32, num_adversarial=0, num_trials=0, num_bounded=0)
     print(ka.evaluate(model, data, protocol))
-    print("Verified:", ka.export_model(model, data, "export", name="own", score=Margin(), protocol=protocol))
+    print("Verified:", ka.export_model(model, data, "export", name="own", protocol=protocol))
