@@ -52,7 +52,7 @@ def write_demo(
     Raises:
         ValueError: If the version has no `model.onnx` or `metadata.json`, its data are not images of 1 or 3 channels,
             `images` or `labels` do not fit it, or `directory` holds something else.
-        ImportError: If onnxruntime-web cannot be had.
+        ImportError: If onnxruntime-web cannot be installed.
         OSError: If a file cannot be written.
     """
     version_directory, directory = pathlib.Path(version_directory), pathlib.Path(directory)

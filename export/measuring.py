@@ -70,7 +70,7 @@ class Measurements:
 
     Attributes:
         calibration: `calibration.CalibrationResult`.
-        test_images, test_labels: Those that are scored.
+        test_images, test_labels: The test images that are scored, and their labels.
     """
 
     def __init__(

@@ -271,7 +271,7 @@ def build(
     """Measures a model and returns its metadata, without variants and artifacts.
 
     Args:
-        name: What the exported model is called.
+        name: Name of the exported model.
         measurements: `measuring.Measurements`.
         model: `ServingModel`.
         calibrated: `CalibrationResult` behind it.

@@ -51,12 +51,12 @@ def export_model(
         model: `keras.Model` from images in [0, 1] to logits, an `ACETModel` too; or a `classifiers.Classifier` of one,
             which also tells of its run and has a fingerprint for `store`.
         data: `datasets.Data`: the data that it was trained for.
-        directory: Where the model's folder lies, or will.
-        name: What the exported model is called, in the path too; None for the name of the model.
+        directory: Parent of the model's folder; made if missing.
+        name: Name of the exported model, also in the path; None for the name of the model.
         formats: List of names, some of "savedmodel", "onnx" and "int8" (a quantised ONNX file), or of `Artifact`
             objects, of your own say.
         version: int >= 1, or None for the next one.
-        threshold: What decides by default: "95", "99" (share of in-distribution images accepted), "conformal", or a
+        threshold: The default threshold: "95", "99" (share of in-distribution images accepted), "conformal", or a
             float in the range of the score, [0, 1) for the confidence.
         resize: Whether encoded images of another size are resized instead of refused.
         protocol: `evaluation.Protocol` for the measurements; its score decides what is accepted.

@@ -1,4 +1,4 @@
-"""How a network computes while it is attacked: in a precision of choice, with gradients of the images alone."""
+"""Lets a network compute for an attack: in a chosen precision, with gradients of the images alone."""
 
 import contextlib
 import functools

@@ -197,7 +197,7 @@ def _dataclasses_in(kind: Any) -> list[type]:
 
 
 def _documents(cls: type) -> dict[str, str]:
-    """What the section "Attributes:" of a class says of each field."""
+    """The description of each field in the section "Attributes:" of a class."""
     text = inspect.getdoc(cls) or ""
     section = re.search(r"^Attributes:\n((?:[ ]+.*\n?|\n)*)", text, re.MULTILINE)
     entries = re.findall(r"^    (\w[\w, ]*): (.*(?:\n     .*)*)", section.group(1) if section else "", re.MULTILINE)
@@ -212,7 +212,7 @@ def _documents(cls: type) -> dict[str, str]:
 
 
 def _kind_text(kind: Any) -> str:
-    """What an annotation allows, in words of JSON."""
+    """The JSON values that an annotation allows, in words."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind in _NAMES:
         return _NAMES[kind]

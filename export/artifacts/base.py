@@ -102,8 +102,8 @@ class Artifact:
     says what the live model says: labels and decisions equal, probabilities within 1e-5.
 
     Attributes:
-        name: What it is called on the command line, in `formats`, and in "variants" of the metadata.
-        file: What it writes, relative to the folder of the version: the file that `runtimes` load.
+        name: Name on the command line, in `formats`, and in "variants" of the metadata.
+        file: The file that it writes and that `runtimes` load, relative to the folder of the version.
         runtimes: Dict name -> function `load(path)`, which returns a function `run(signature, inputs)`. That function
             takes a dict of arrays, "images" and other inputs of the signature, and returns a dict of arrays, the
             outputs of `serving.ServingModel`. The source of `load` runs alone, in a process without `keras_acet`, so it
@@ -133,7 +133,7 @@ class Artifact:
         """Writes `folder / file`, and what belongs to it.
 
         Args:
-            folder: Of the version, not under its final name yet. It holds `metadata.json`.
+            folder: Folder of the version, not under its final name yet. It holds `metadata.json`.
             subject: `Subject`.
         """
         raise NotImplementedError(f"{type(self).__name__} must define `write(folder, subject)`.")

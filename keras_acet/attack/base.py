@@ -1,4 +1,4 @@
-"""What all attacks share: where they start, the loop over the steps, and keeping the best point of each image."""
+"""The base class of attacks: their start, the loop over the steps, and keeping the best point of each image."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -5,7 +5,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationErrors:
-    """How far confidence is from accuracy on the test set.
+    """Measures of how far confidence is from accuracy on the test set.
 
     Attributes:
         ece: Expected calibration error, 15 bins of equal width.
@@ -58,7 +58,7 @@ class Threshold:
         num_images: Number of held-out images that the threshold was computed from.
         accepted_test: Share of test images that reach it.
         accepted_worst_noise: Share of attacked noise images that reach it; null if none was attacked.
-        guarantee: What it promises, a sentence.
+        guarantee: A sentence that says what the threshold guarantees.
     """
 
     name: str

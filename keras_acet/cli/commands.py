@@ -46,7 +46,7 @@ class Call:
 
     @property
     def program(self) -> str:
-        """What the user called, such as "train.py" or "keras-acet train"."""
+        """The name of the program that the user called, such as "train.py" or "keras-acet train"."""
         path = pathlib.Path(self.argv[0])
         return path.parent.name if path.name == "__main__.py" else path.name
 

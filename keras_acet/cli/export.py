@@ -230,7 +230,7 @@ def _tell(version: pathlib.Path, chosen: list[Any]) -> None:
 
 
 def _python() -> str:
-    """How this Python is started from here."""
+    """The command that starts this Python from the current folder."""
     found, here = shutil.which("python"), pathlib.Path(sys.executable)
     if found is not None and os.path.abspath(found) == os.path.abspath(sys.executable):
         return "python"

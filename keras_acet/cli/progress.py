@@ -31,8 +31,8 @@ class Progress:
         """Tells of a stage of an evaluation.
 
         Args:
-            name: What is evaluated.
-            stage: What is done to it now.
+            name: Name of the classifier that is evaluated.
+            stage: Name of the current stage.
             done: Units of work that are behind.
             remaining: Units of work that are ahead.
         """

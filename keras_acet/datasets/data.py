@@ -80,7 +80,7 @@ class Data:
         num_classes: Number of classes.
         train_images, test_images: uint8 or float32 arrays `(n, *image_shape)`.
         train_labels, test_labels: int64 arrays `(n,)`.
-        calibration_images, calibration_labels: What was kept out of training; of length 0 by default.
+        calibration_images, calibration_labels: Images kept out of training and their labels; none by default.
         steps_per_epoch: `n_train // batch_size`; the last partial batch is dropped, as published.
 
     Raises:

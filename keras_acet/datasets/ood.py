@@ -34,7 +34,7 @@ def ood_sets(
     * `cifar10_gray`: CIFAR-10's test images, resized from 32x32 to 28x28, then the unweighted mean of red, green and
       blue.
     * `lsun_classroom`: the 300 validation images of LSUN's classrooms, resized to 32x32.
-    * `imagenet_minus`: stands for the paper's "ImageNet-", which cannot be had.
+    * `imagenet_minus`: stands for the paper's "ImageNet-", which is not available.
     * `photos`: see `photo_patches`.
     * `folder:PATH`: all images (bmp, gif, jpg, png) in a folder, at any depth. If all are gray there is one channel,
       else three.

@@ -36,7 +36,7 @@ class DatasetSpec:
     """A set of labelled images.
 
     Args:
-        name: What to call it; `load(NAME)` finds it after `register`.
+        name: Name of the data set; `load(NAME)` finds it after `register`.
         source: `TFDS`, for a set of TensorFlow Datasets; or a function without arguments that returns `Splits`, or a
             plain tuple with the same parts, read each time it is called.
         image_shape: Shape of an image as read, such as `(28, 28, 1)`; None if it is known only then. With it an
@@ -121,7 +121,7 @@ class OODSpec:
     """A set that serves as out-distribution only: images without labels.
 
     Args:
-        name: What to call it.
+        name: Name of the set.
         read: Function `(image_shape, data_dir)` that returns the images, uint8 in 0..255 or floats in [0, 1], of that
             shape or one that `fit_images` can change to it. If it cannot, it raises `OSError`, `ImportError` or
             `ValueError` with a text of less than 90 characters, which stands in the table, see `OODSets`.

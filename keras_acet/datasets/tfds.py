@@ -19,7 +19,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class TFDS:
-    """Where a set lies in TensorFlow Datasets.
+    """The source of a data set in TensorFlow Datasets.
 
     Args:
         name: Its name there, such as "mnist" or "emnist/letters".

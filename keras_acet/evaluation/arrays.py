@@ -61,10 +61,10 @@ class Arrays:
 
     Attributes:
         confidence: By row, the confidence of its images, float array `(n,)`.
-        score: The same for the score.
+        score: By row, the score of its images, float array `(n,)`.
         shown: By row, some of its images.
         pairs: Noise before and after the attack.
-        maps: Of classifiers of the plane.
+        maps: Maps of the plane, if the data are points of the plane.
     """
 
     confidence: dict[SetKey, np.ndarray] = dataclasses.field(default_factory=dict)

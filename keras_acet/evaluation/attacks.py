@@ -26,7 +26,7 @@ class Trial(NamedTuple):
     """One attack of a suite.
 
     Attributes:
-        name: What the reader of a table sees.
+        name: Name of the attack in tables.
         attack: An attack, such as `attack.PGD`.
         objective: `"log confidence"` or `"logit gap"`: the function whose gradient the attack follows. With either of
             them the attack keeps the point of the largest confidence.
@@ -49,7 +49,7 @@ class KnownPoints(NamedTuple):
     """Points that are known before a suite of attacks begins and that it tries first.
 
     Attributes:
-        name: Where they come from, for the reader of a table.
+        name: Where the points come from, as tables show it.
         points: Float array `(n, ...)`, one for each image under attack; they are projected into the ball.
         transferred_from: The classifier that they were found on, if it was another one.
     """

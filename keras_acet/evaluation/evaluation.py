@@ -15,7 +15,7 @@ from keras_acet.version import installed_versions
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """What all classifiers of an evaluation have in common.
+    """The part of the results that all classifiers of an evaluation share.
 
     Attributes:
         data, settings, measurements: See `Results`.
@@ -61,7 +61,7 @@ class About:
 
 
 class Evaluation:
-    """What was measured on one classifier.
+    """The evaluation of one classifier.
 
     `print(evaluation)` shows the table; `evaluation["noise"]` is the row with that label.
 
@@ -113,7 +113,7 @@ def results(evaluations: Sequence[Evaluation], command: str | None = None) -> Re
     """Returns what stands in `results.json`: what was run on what, and the numbers of every classifier.
 
     Args:
-        evaluations: Of one call of `evaluate_all`, or one of `evaluate`; at least one.
+        evaluations: The evaluations of one call of `evaluate_all`, or the one of `evaluate`; at least one.
         command: The command line, or None.
     """
     about = evaluations[0].about

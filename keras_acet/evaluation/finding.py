@@ -56,11 +56,11 @@ class Finding:
         """Adds the row of a set, compared with the test set, and what figures show of it.
 
         Args:
-            subject: What was measured.
+            subject: The classifier that was measured.
             outputs: Dict of arrays: the `Subject.outputs` of the set's images; perhaps "images" and "shown", as in
                 `Subject.outputs_with_examples`. Of no images it becomes the row of a missing set.
             kind, set, radius, label, note, success_rate: See `results.Row`.
-            prefix: What the names in `outputs` begin with.
+            prefix: Beginning of the names in `outputs`.
         """
         logits = outputs[f"{prefix}logits"]
         if not len(logits):

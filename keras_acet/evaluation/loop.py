@@ -49,7 +49,7 @@ def evaluate(
             a `classifiers.Classifier`. Nothing of it is changed.
         data: `datasets.Data`.
         protocol: `Protocol`; None for its defaults.
-        measurements: What is measured, objects of `evaluation.measurements` or your own; None for
+        measurements: Measurements to make, objects of `evaluation.measurements` or your own; None for
             `measurements.defaults(protocol, data)`. Settings that they leave open are those of the protocol.
         suite: Function `(epsilon, *, seed)` that returns the attacks on noise, such as `worst_case_attacks`; None for
             that of the protocol, `full_suite`.
@@ -99,7 +99,7 @@ def evaluate_all(
         classifiers: List of `classifiers.Classifier`, all for the same data, as `classifiers.check` gives them back.
         data: `datasets.Data`.
         protocol, measurements, suite: As for `evaluate`.
-        names: What the classifiers are called, different names; None for `names_apart(classifiers)`.
+        names: Names of the classifiers, all different; None for `names_apart(classifiers)`.
         store: `Store` for what is done; None keeps nothing on disk.
         progress: None, or a function `(classifier name, stage, done, remaining)` called before each stage and attack
             with the numbers of forward passes done and to come, roughly.

@@ -13,7 +13,7 @@ Suite = Callable[..., Sequence[Trial]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How many images, which radii, how many trials. A number of zero leaves its part of the evaluation out.
+    """Numbers of images, radii and numbers of trials. A number of zero leaves its part of the evaluation out.
 
     Args:
         epsilon: Radius of the attacks on noise and on test images in pixel units, in `(0, 1]`: that of the training.

@@ -16,7 +16,7 @@ class SetKey(NamedTuple):
     Attributes:
         kind: Such as "ood"; see `Row`.
         set: The name of the set within its kind.
-        radius: Of the attack, or None.
+        radius: Radius of the attack, or None.
     """
 
     kind: str
@@ -114,7 +114,7 @@ class AttackResult:
 
 @dataclasses.dataclass(frozen=True)
 class FlatShare:
-    """How much of the noise gives an attack no gradient.
+    """The share of noise images at which the gradient of the log confidence vanishes.
 
     Attributes:
         share: Share of noise images at which every entry of the log confidence's gradient is below the threshold in
@@ -201,12 +201,12 @@ class AlphaScalingResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What was measured on one classifier.
+    """The results of one classifier.
 
     Attributes:
         name: Name of the classifier in this evaluation; different for each run.
         path: Where it was loaded from.
-        kind: What it was stored as: "run", "keras", "savedmodel" or "onnx".
+        kind: Kind of file that it was loaded from: "run", "keras", "savedmodel" or "onnx".
         method: "plain", "ceda", "acet" or null.
         flags: Flags of its training, by name.
         model_sha256: SHA-256 of its files.

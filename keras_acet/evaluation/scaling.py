@@ -88,7 +88,7 @@ def exact_network(classifier):
     try:
         return theory.PiecewiseAffine(classifier.network)
     except ValueError as error:
-        raise ValueError(f"The exact alpha of {classifier.name} cannot be had. {error}") from error
+        raise ValueError(f"The exact alpha of {classifier.name} cannot be computed. {error}") from error
 
 
 def _inputs(image_shape, num_trials, seed):

@@ -59,12 +59,12 @@ class Subject:
         data: `datasets.Data`.
         protocol: `Protocol`; of what depends on the data only `num_images`, `seed`, `score` and `num_bootstrap` matter.
         store: `Store`; None keeps nothing on disk.
-        name: What it is called; None for the classifier's name.
+        name: Its name in the results; None for the classifier's name.
         is_differentiable: Whether the logits have a gradient in the images; None for what the classifier says.
 
     Attributes:
         others: Subjects for the same data whose worst cases are tried on this one.
-        measurements: What is measured in this run.
+        measurements: The measurements of this evaluation.
         test_images, test_labels: Float32 images in [0, 1] and their labels, those that are scored.
         seed: int, of noise, attacks and choices.
     """
@@ -98,7 +98,7 @@ class Subject:
 
     @property
     def score(self) -> Score:
-        """What detection is measured on."""
+        """The score that tells test images from others."""
         return self.protocol.score
 
     # Images.
@@ -111,7 +111,7 @@ class Subject:
         return images[np.sort(np.random.default_rng(self.seed).permutation(count)[:num_images])]
 
     def ood_images(self, name: str) -> np.ndarray:
-        """Returns the images of an out-distribution set, which can be had.
+        """Returns the images of an out-distribution set, which has to be available.
 
         Raises:
             ValueError: If a measurement asks for a set in `compute` that is not among its `sets`.

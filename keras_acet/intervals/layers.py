@@ -1,6 +1,6 @@
-"""What each layer of Keras is made of, in the operations of `intervals.operations`.
+"""Expresses each layer of Keras by the operations of `intervals.operations`.
 
-To make a layer known add it to the table at the end.
+To support another layer, add it to the table at the end.
 """
 
 import operator

@@ -1,4 +1,4 @@
-"""What a piecewise affine network is made of: affine maps, ReLUs and maxima, in float64.
+"""The operations of a piecewise affine network: affine maps, ReLUs and maxima, in float64.
 
 Weights are read when an operation is called.
 """

@@ -1,4 +1,4 @@
-"""How far confidences are from the share of right predictions."""
+"""Metrics of how far confidences are from the share of right predictions."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""How well a score separates in-distribution from out-of-distribution images."""
+"""Metrics of how well a score separates in-distribution from out-of-distribution (OOD) images."""
 
 import numpy as np
 import numpy.typing as npt

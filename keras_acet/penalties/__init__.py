@@ -1,4 +1,4 @@
-"""Penalties: what a training step adds to the loss of the clean images.
+"""Penalties: terms that a training step adds to the loss of the clean images.
 
 Each penalty has a file of this folder and a line below. A penalty of your own is a subclass of `Penalty`; use it
 wherever one of these can be used.

@@ -27,7 +27,7 @@ class Sample:
 
 
 class Penalty(SeededLayer):
-    """What a training step adds to the loss of the clean images. The base class of all penalties.
+    """The base class of all penalties: a term that a training step adds to the loss of the clean images.
 
     A training step calls four of its methods, in this order:
 

@@ -174,7 +174,7 @@ def from_recipe(recipe: Any, parts: Any) -> ConfidencePenalty:
 
     Args:
         recipe: The settings of a run, a `training.Recipe`.
-        parts: What makes noise, attack and weight of them, see `training.building.Parts`.
+        parts: `training.building.Parts`, which makes noise, attack and weight from the recipe.
     """
     always = {
         "weight": parts.weight(),

@@ -74,7 +74,7 @@ def held_out(runs: Sequence[RunResult]) -> str:
 
 
 def success_rates(runs: Sequence[RunResult]) -> str:
-    """How often the attack on test images changed the class, per run; empty when nothing was attacked."""
+    """Share of test images whose class the attack changed, per run; empty when nothing was attacked."""
     parts = []
     for run in runs:
         for row in run.rows:

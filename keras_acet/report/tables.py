@@ -265,7 +265,7 @@ def facts(caption: str, pairs: dict[str, Any]) -> Table:
 
 
 def measurements(results: Results) -> Table:
-    """What was measured, with the settings that are numbers or words."""
+    """The measurements, with those of their settings that are numbers or words."""
     rows = []
     for described in results.measurements:
         settings = {name: value for name, value in described.items() if not isinstance(value, (dict, list))}

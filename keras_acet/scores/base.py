@@ -29,7 +29,7 @@ class Score:
         Float tensor `(n,)`.
 
     Attributes:
-        name: What it is called in results and on the command line.
+        name: Name of the score in results and on the command line.
         lowest, highest: Range of its values, infinite where it has none.
 
     Example:

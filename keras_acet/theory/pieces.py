@@ -5,8 +5,8 @@ of its last piece. So a ray starts as two rows, its ends, and
 
 * an affine step maps each row;
 * a ReLU bends the polygon where a unit changes sign within a piece, a maximum where another candidate takes over. The
-  ReLU's units are affine between the corners known so far, so those places are had by one division, all at once; there
-  new rows are put in, on the straight lines, and then the step is taken row by row.
+  ReLU's units are affine between the corners known so far, so one division gives all those places at once; there new
+  rows are put in, on the straight lines, and then the step is taken row by row.
 
 Nothing is sampled: within a piece all units are affine, and every change of sign between two rows is seen. Several
 units that change at one place give one row. Two units that change closer together than float64 can resolve may give two
@@ -177,7 +177,7 @@ def walk(network: PiecewiseAffine, part: Part, is_done: np.ndarray | None = None
 
 
 def _changes(part, operation, inputs):
-    """Where the units of a step change within pieces: left rows and places on the pieces, in order, each once."""
+    """Finds where units of a step change within pieces: left rows and places on the pieces, in order, each once."""
     left, t = (_relu_changes if isinstance(operation, ReLU) else _maximum_changes)(part, operation, inputs)
     order = np.lexsort((t, left))
     left, t = left[order], t[order]
@@ -186,7 +186,7 @@ def _changes(part, operation, inputs):
 
 
 def _relu_changes(part, _, inputs):
-    """Where units change sign within pieces: left rows, and places on the pieces."""
+    """Finds where units change sign within pieces: left rows, and places on the pieces."""
     inputs = tf.reshape(inputs, (len(part.ray), -1))
     left, at_left, at_right = (found.numpy() for found in _sign_changes(inputs, part.is_piece))
     is_finite = part.weight[left + 1] > 0
@@ -204,7 +204,7 @@ def _sign_changes(inputs, is_piece):
 
 
 def _maximum_changes(part, operation, inputs):
-    """Where another candidate becomes the maximum within pieces."""
+    """Finds where another candidate becomes the maximum within pieces."""
     candidates = tf.transpose(operation.candidates(inputs), (0, 1, 3, 2))
     left, at_left, at_right = (found.numpy() for found in _winner_changes(candidates, part.is_piece))
     is_finite = part.weight[left + 1] > 0

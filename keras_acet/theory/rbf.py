@@ -11,7 +11,7 @@ from keras_acet.networks import RBF
 
 
 class RBFBound(NamedTuple):
-    """What `rbf_confidence_bound` returns: float64 arrays `(n,)`.
+    """The result of `rbf_confidence_bound`: float64 arrays `(n,)`.
 
     Attributes:
         distance: `r`, the distance to the nearest centre.

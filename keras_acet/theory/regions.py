@@ -111,7 +111,7 @@ def region(network: keras.Model | PiecewiseAffine, x: npt.ArrayLike) -> "Region"
 
 
 def _choice(operation, inputs):
-    """What a ReLU or a maximum does with inputs: int64 tensor."""
+    """The choice of a ReLU (active or not) or of a maximum (the winner) for inputs: int64 tensor."""
     if isinstance(operation, ReLU):
         return tf.cast(inputs > 0, tf.int64)
     return tf.argmax(operation.candidates(inputs), axis=2)
@@ -164,7 +164,7 @@ class Region:
         return both[:d].T, both[d]
 
     def _margins(self, rows, weight):
-        """What has to be at least 0, step by step, of rows in homogeneous coordinates: tensors `(rows, number)`."""
+        """The margins of the half-spaces, at least 0 inside, of rows in homogeneous coordinates: `(rows, number)`."""
         margins = []
 
         def call(step, *inputs):

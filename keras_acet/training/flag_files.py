@@ -18,7 +18,7 @@ def write_run(flags: Mapping[str, str], *, fingerprint: str | None, extra_flags:
 
     Args:
         flags: The flags that make the run, name -> text.
-        fingerprint: Of the data, or None.
+        fingerprint: Fingerprint of the data, or None.
         extra_flags: Flags that may change from one start to the next, name -> text.
     """
     lines = [_REPEAT, *_lines_of(flags)]
@@ -49,8 +49,8 @@ def read(text: str, where: str) -> dict[str, str]:
     """Returns the flags that make a run, name -> text, from a flag file that people write.
 
     Args:
-        text: Of the file.
-        where: What errors call it.
+        text: Content of the file.
+        where: Name of the file in error messages.
 
     Raises:
         ValueError: If a line is neither a comment nor a flag in the form --name=value, --name or --noname.

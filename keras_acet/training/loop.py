@@ -149,7 +149,7 @@ class PreparedRun:
         data: The data.
         model: The compiled model, as far as the last whole checkpoint.
         directory: The run directory, locked.
-        progress: How far the run has come; its notes tell of damaged checkpoints.
+        progress: The progress of the run; its notes name damaged checkpoints.
         steps_per_epoch: Length of an epoch.
     """
 

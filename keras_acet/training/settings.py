@@ -9,14 +9,14 @@ PIXELS = ", in pixel units; for 8-bit levels divide by 255"
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What a setting may be.
+    """The declaration of a setting: its type and its allowed values.
 
     Args:
         kind: `str`, `int`, `float`, `bool`, or `tuple` for a list of whole numbers.
-        help: What it means, with its unit and the paper's value; other settings in backticks.
-        interval: Of a number, such as `"(0, 1]"`.
-        hint: What to say after the interval.
-        choices: Of a text, the allowed ones.
+        help: The meaning of the setting, with its unit and the paper's value; other settings in backticks.
+        interval: The interval of a number, such as `"(0, 1]"`.
+        hint: Text that an error message adds after the interval.
+        choices: The allowed values of a text.
         optional: Whether it may be None.
     """
 

@@ -68,7 +68,7 @@ def test_transferred_points_are_tried_and_kept_where_they_are_worse():
     assert [trial.name for trial in found.trials] == ["transferred: other", "40 steps"]
 
 
-def test_solved_images_are_left_alone_and_count_as_they_are():
+def test_confident_images_are_skipped_and_keep_their_confidence():
     noise = np.array([[0.2], [0.6]], np.float32)
     attacker = evaluation.Attacker(linear_network(200.0, -100.0), noise, noise)  # logit 200 x - 100
     found = attacker.run(evaluation.worst_case_attacks(0.1)[:2])

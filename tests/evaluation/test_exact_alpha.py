@@ -96,7 +96,7 @@ def test_what_cannot_be_exact_is_said():
     with pytest.raises(ValueError, match="needs a Keras model, whose layers can be seen. Received: net, a function"):
         scaling.exact_network(FunctionClassifier(tf.identity, name="net"))
     smooth = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "gelu", name="last")])
-    with pytest.raises(ValueError, match=r"of net cannot be had.*`last` \(Dense with activation gelu\)"):
+    with pytest.raises(ValueError, match=r"of net cannot be computed.*`last` \(Dense with activation gelu\)"):
         scaling.exact_network(KerasClassifier(smooth, name="net"))
 
 
@@ -108,7 +108,7 @@ def test_the_command_line(evaluate, images_npz, tmp_path):
     arguments += ["--num_bootstrap=20", "--num_adversarial=0", "--larger_epsilon=0", "--report_dir=report"]
     failed = evaluate(["--model=smooth.keras", *arguments], tmp_path)
     assert failed.code == 2 and failed.stderr.count("\n") == 1
-    assert "cannot be had" in failed.stderr and "Dense with activation tanh" in failed.stderr
+    assert "cannot be computed" in failed.stderr and "Dense with activation tanh" in failed.stderr
     assert not (tmp_path / "report").exists()
     done = evaluate(["--model=net.keras", *arguments], tmp_path)
     assert done.code == 0, done.stderr

@@ -1,4 +1,4 @@
-"""How figures look: colours told apart without colour vision, and line styles and markers besides."""
+"""The style of figures: colours that can be told apart without colour vision, line styles and markers."""
 
 import contextlib
 import dataclasses

@@ -26,7 +26,7 @@ class RunDirectoryError(ValueError):
 
 
 class Progress:
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
         epoch: Number of completed epochs.
