@@ -101,7 +101,7 @@ def load(
       sub-folders. Without these a fifth of each class is held out as the test set.
     * `npz:PATH`: keys `x_train, y_train, x_test, y_test`, or `images, labels` with a fifth held out. Images uint8 in
       0..255 or floats in [0, 1].
-    * What `register` made known.
+    * Sets that `register` added.
 
     Args:
         name: One of the above, or a `DatasetSpec`.

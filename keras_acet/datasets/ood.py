@@ -39,7 +39,8 @@ def ood_sets(
     * `folder:PATH`: all images (bmp, gif, jpg, png) in a folder, at any depth. If all are gray there is one channel,
       else three.
     * `npz:PATH`: key `images`, else `x_test`; uint8 in 0..255 or floats in [0, 1].
-    * `digits`, `moons`, and what `register` made known: of a set with labels the test images, or all if it has none.
+    * `digits`, `moons`, and sets that `register` added. A set with labels gives its test images, or all of its images
+      if it has no test split.
 
     Your own files are read at once, the other sets when first asked for. Nothing is ever downloaded: a set that is not
     on disk becomes a text that says so, see `OODSets`.
