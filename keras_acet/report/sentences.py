@@ -35,9 +35,9 @@ def _missed(run):
     if published and worst and published[0].radius == worst[0].radius:
         missed = worst[0].mmc.value - published[0].mmc.value
         yield (
-            f"The paper's attack alone stays {rate(missed)} below that."
+            f"At the same radius the paper's attack alone stays {rate(missed)} below the worst case."
             if missed > NOTABLE
-            else "The paper's attack alone reaches that confidence as well."
+            else "At the same radius the paper's attack alone reaches the worst case as well."
         )
 
 

@@ -252,13 +252,14 @@ def test_the_headline_is_a_sentence_with_the_numbers():
     expected = (
         "test error 0.57 %, confidence on noise .100, after the paper's attack .101 (radius .3), in the worst case "
         "over the whole suite .121 (radius .3; 25.0 % of 64 images above one half) and .221 (radius .4; 0 % of them "
-        "above one half). The paper's attack alone stays .020 below that. The one out-distribution set is "
+        "above one half). At the same radius the paper's attack alone stays .020 below the worst case. "
+        "The one out-distribution set is "
         "fashion_mnist: AUROC .981, FPR@95 .981. On 93.0 % of the noise images the gradient vanishes "
         "(below 1e\N{NON-BREAKING HYPHEN}6)."
     )
     assert headline(typed(full_run("acet", 0.101, 0.121))).replace(SPACE, " ") == expected
     assert "no attack was run, so nothing is known" in headline(typed(onnx_run("onnx")))
-    assert "The paper's attack alone reaches that confidence as well." in headline(
+    assert "At the same radius the paper's attack alone reaches the worst case as well." in headline(
         typed(full_run("plain", 0.987, 0.99))
     )
 
