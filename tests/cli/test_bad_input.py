@@ -277,6 +277,7 @@ def test_finished_run_outlives_an_overwrite_that_fails(train, tmp_path):
     assert tree(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_run_goes_on_with_its_own_data_only(train, tmp_path):
     save_npz(tmp_path)
     assert train(["--run_dir=run", *OWN], tmp_path).code == 0

@@ -87,6 +87,7 @@ def test_model_loads_without_keras_acet(train, images_npz, tmp_path):
     assert done.stdout.split("\n")[0] == "(1, 3) False"
 
 
+@pytest.mark.slow
 def test_flag_file_repeats_the_run(train, images_npz, tmp_path):
     assert train(command(images_npz, *STATEFUL, "--epochs=2"), tmp_path).code == 0
     assert train(["--flagfile=run/flags.flags", "--run_dir=again"], tmp_path).code == 0

@@ -100,6 +100,7 @@ def test_what_cannot_be_exact_is_said():
         scaling.exact_network(KerasClassifier(smooth, name="net"))
 
 
+@pytest.mark.slow
 def test_the_command_line(evaluate, images_npz, tmp_path):
     networks.mlp((12, 12, 1), 3, hidden=(20,)).save(tmp_path / "net.keras")
     smooth = keras.Sequential([keras.Input((12, 12, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "tanh")])

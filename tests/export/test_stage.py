@@ -505,6 +505,7 @@ def run_dir(_server, tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_the_command_line_exports_a_run(start_export, run_dir, tmp_path):
     arguments = [f"--run_dir={run_dir}", f"--export_dir={tmp_path}", *QUICK]
     result = start_export([*arguments, "--formats=onnx"], tmp_path).wait()
