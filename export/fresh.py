@@ -8,6 +8,7 @@ is imported.
 import json
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -23,14 +24,15 @@ class _Absent:
             raise ImportError(f"{name} was imported in a process that must do without.")
 
 
-def main(request):
+def main(request: dict[str, Any]) -> None:
     sys.meta_path.insert(0, _Absent("keras_acet", "export"))
-    names = {}
+    names: dict[str, Any] = {}
     # Annotations are left alone: they may name what only the artifact's own module knows.
     exec(compile(f"from __future__ import annotations\n{request['source']}", "load", "exec"), names)
     with np.load(request["inputs"], allow_pickle=False) as archive:
         inputs = dict(archive)
-    run, results = names[request["function"]](request["path"]), {}
+    run = names[request["function"]](request["path"])
+    results: dict[str, Any] = {}
     for i, call in enumerate(request["calls"]):
         outputs = run(call["signature"], {name: inputs[key] for name, key in call["inputs"].items()})
         results |= {f"{i}/{name}": array for name, array in outputs.items()}

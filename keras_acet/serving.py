@@ -1,6 +1,7 @@
 """The deployable classifier: guard, network, temperature, decision, with named outputs."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,7 @@ from keras_acet._shared import where_images
 from keras_acet.scores import MaxSoftmax, Score
 from keras_acet.scores.base import Network
 
+Output = TypeVar("Output", tf.Tensor, np.ndarray)
 OUTPUTS = ("label", "confidence", "probabilities", "logits", "accepted")  # a score besides the confidence adds "score"
 BOX_TOLERANCE = 1e-3
 LARGEST_LOGITS = 1e30  # their sum of sizes; divided by any temperature from 1e-3 on it is still finite
@@ -144,6 +146,6 @@ class ServingModel:
         return in_batches(self._traced, images)
 
 
-def deciding(outputs):
+def deciding(outputs: Mapping[str, Output]) -> Output:
     """Returns what a threshold is compared with, of the outputs of a `ServingModel`: the score, or the confidence."""
     return outputs.get("score", outputs["confidence"])

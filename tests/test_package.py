@@ -114,6 +114,48 @@ def test_modules_and_functions_are_short():
     assert not {name for root in (PACKAGE, EXPORT) for name in too_long(root)}
 
 
+def not_annotated(root):
+    """The public functions of a folder that lack annotations, by path and name; `__init__` needs none of its value."""
+
+    def functions(body):
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                if node.name == "__init__" or not node.name.startswith("_"):
+                    yield node
+            elif not isinstance(node, ast.ClassDef) or not node.name.startswith("_"):
+                yield from functions(ast.iter_child_nodes(node))
+
+    for path in root.rglob("*.py"):
+        for node in functions(ast.parse(path.read_text(encoding="utf-8")).body):
+            signature = node.args
+            arguments = [*signature.posonlyargs, *signature.args, *signature.kwonlyargs]
+            arguments += [argument for argument in (signature.vararg, signature.kwarg) if argument]
+            without = any(one.annotation is None for one in arguments if one.arg not in ("self", "cls"))
+            if without or (node.returns is None and node.name != "__init__"):
+                yield f"{path.relative_to(root).as_posix()}: {node.name}"
+
+
+def test_a_function_without_annotations_is_found(tmp_path):
+    lines = [
+        "def _f(x): pass",
+        "def f(x: int, *, y: int = 0) -> None:",
+        "    def g(x): pass",
+        "class _A:",
+        "    def h(self, x): pass",
+        "class A:",
+        "    def __init__(self, x: int): pass",
+    ]
+    (tmp_path / "a.py").write_text("\n".join(lines))
+    assert not list(not_annotated(tmp_path))
+    lines += ["    def k(self): pass", "    def m(self, *x) -> None: pass", "if True:", "    def n(x): pass"]
+    (tmp_path / "a.py").write_text("\n".join(lines))
+    assert list(not_annotated(tmp_path)) == ["a.py: k", "a.py: m", "a.py: n"]
+
+
+def test_public_functions_are_annotated():
+    assert not [name for root in (PACKAGE, EXPORT) for name in not_annotated(root)]
+
+
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py", "export/__main__.py"])
 def test_scripts_at_the_top_only_start_a_command(script):
     if not (ROOT / script).exists():

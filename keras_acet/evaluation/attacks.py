@@ -151,7 +151,7 @@ def _falling(epsilon, num_steps, first_step, seed):
     return _pgd(epsilon, num_steps, LinearDecay(first_step), 0.75, seed)
 
 
-def objectives(network, precision):
+def objectives(network: keras.Model | Callable[[tf.Tensor], tf.Tensor], precision: str) -> dict[str, Objective]:
     """Returns the objectives of attacks on a network: a dict name -> `attack.Objective`, each traced once for all.
 
     The value of both is the log of the largest softmax probability, so that the best point is the most confident one.

@@ -1,9 +1,12 @@
 """The factor by which an input has to be scaled until the network is confident: the paper's Table 2."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 
 from keras_acet import metrics, theory
+from keras_acet.classifiers import Classifier
 from keras_acet.evaluation.results import AlphaScalingResult, ExactAlphaResult, measured
 from keras_acet.theory.search import first_alpha
 
@@ -16,7 +19,14 @@ _ALPHAS = np.append(_ALPHAS[_ALPHAS < LARGEST_ALPHA], LARGEST_ALPHA)
 _NUM_BISECTIONS = 12
 
 
-def alpha_scaling(predict, image_shape, *, num_trials=10_000, seed=0, progress=None):
+def alpha_scaling(
+    predict: Callable[[np.ndarray], np.ndarray],
+    image_shape: tuple[int, ...],
+    *,
+    num_trials: int = 10_000,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, np.ndarray]:
     """Scales uniform random inputs `x ~ U[0, 1]^d` until the network is confident in a class.
 
     1. `alpha*(x)`: the smallest `alpha >= 1` with confidence at least 99.9 % at `alpha x`, found on a grid (steps of
@@ -49,7 +59,14 @@ def alpha_scaling(predict, image_shape, *, num_trials=10_000, seed=0, progress=N
     return {"alpha": alpha, "is_confident": is_confident}
 
 
-def exact_alpha(network, image_shape, *, num_trials=10_000, seed=0, progress=None):
+def exact_alpha(
+    network: keras.Model | theory.PiecewiseAffine,
+    image_shape: tuple[int, ...],
+    *,
+    num_trials: int = 10_000,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, np.ndarray]:
     """Computes `alpha*(x)` of `alpha_scaling` exactly and for the same inputs, with `theory.smallest_alpha`.
 
     The exact `alpha` is at most that of the scan, up to the rounding of the scan's float32 logits, and close to it
@@ -78,7 +95,7 @@ def exact_alpha(network, image_shape, *, num_trials=10_000, seed=0, progress=Non
     return {"alpha": alpha}
 
 
-def exact_network(classifier):
+def exact_network(classifier: Classifier) -> theory.PiecewiseAffine:
     """Returns the `theory.PiecewiseAffine` of a `classifiers.Classifier`, or raises ValueError that says why not."""
     if not isinstance(classifier.network, keras.Model):
         raise ValueError(
@@ -112,7 +129,7 @@ def _confidence(predict, x):
     return confidence
 
 
-def scan_alpha(predict, x):
+def scan_alpha(predict: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
     """Searches the first number of `alpha_scaling` for float32 inputs `(n, ...)`: float array `(n,)`, see there."""
 
     def reached(rows, alpha):

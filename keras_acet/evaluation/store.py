@@ -1,11 +1,15 @@
 """Stores computed arrays on disk, so that an evaluation that was killed continues where it stopped."""
 
 import json
+import os
 import pathlib
 import zipfile
 import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_acet.files import sha256, whole_file
 
@@ -17,14 +21,14 @@ class Store:
         directory: Where each dict is an `.npz` file; None keeps nothing.
     """
 
-    def __init__(self, directory=None):
+    def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
         self._directory = None if directory is None else pathlib.Path(directory)
 
-    def __contains__(self, key):
+    def __contains__(self, key: dict[str, Any]) -> bool:
         path = self._path(key)
         return path is not None and path.exists()
 
-    def get(self, key, make):
+    def get(self, key: dict[str, Any], make: Callable[[], Mapping[str, npt.ArrayLike]]) -> dict[str, np.ndarray]:
         """Returns the arrays under `key`, from disk if they are there and whole, else from `make()`, and keeps them.
 
         Args:
@@ -38,7 +42,7 @@ class Store:
                     return {name: archive[name] for name in archive.files}
             except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
                 pass  # damaged: computed again
-        arrays = {name: np.asarray(array) for name, array in make().items()}
+        arrays: dict[str, Any] = {name: np.asarray(array) for name, array in make().items()}
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as temporary, temporary.open("wb") as stream:

@@ -1,31 +1,34 @@
 """Reliability and risk against coverage."""
 
+from typing import Any
+
 import numpy as np
 
-from keras_acet.report.figures.style import COLORS, finish, legend, line, new_figure, panels, shorten
+from keras_acet.evaluation.results import Results
+from keras_acet.report.figures.style import COLORS, Figure, finish, legend, line, new_figure, panels, shorten
 from keras_acet.report.formatting import number, percent, rate
 
 
-def reliability(results):
+def reliability(results: Results) -> Figure | None:
     """A panel per run: accuracy against confidence, before and after temperature scaling."""
-    runs = [run for run in results.runs if run.calibration]
+    runs = [(run, run.calibration) for run in results.runs if run.calibration]
     if not runs:
         return None
     figure, axes = panels(len(runs), 2.5, sharey=True)
-    styles = {
+    styles: dict[str, dict[str, Any]] = {
         "before": {"color": COLORS[1], "marker": "o", "linestyle": (0, (4, 2)), "markerfacecolor": "white"},
         "after": {"color": COLORS[0], "marker": "s", "linestyle": "-"},
     }
     parts = []
-    for ax, run in zip(axes, runs, strict=True):
+    for ax, (run, calibration) in zip(axes, runs, strict=True):
         ax.plot([0, 1], [0, 1], color="#a3abb4", linewidth=0.8)
         for when, style in styles.items():
-            bins = [(c, a) for c, a, count in getattr(run.calibration.reliability, when) if count]
+            bins = [(c, a) for c, a, count in getattr(calibration.reliability, when) if count]
             ax.plot(*np.transpose(bins), label=f"{when} temperature scaling", clip_on=False, **style)
         ax.set(title=shorten(run.name, 26), xlim=(0, 1), ylim=(0, 1))
         ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
         ax.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
-        eces = [rate(getattr(run.calibration, when).ece, 4) for when in styles]
+        eces = [rate(getattr(calibration, when).ece, 4) for when in styles]
         parts.append(f"{run.name} {eces[0]} before, {eces[1]} after")
     legend(figure, axes[0])
     figure.supxlabel("mean confidence in the bin", fontsize=10)
@@ -38,7 +41,7 @@ def reliability(results):
     return finish(figure, "reliability", alt=alt, caption=caption)
 
 
-def risk_coverage(results):
+def risk_coverage(results: Results) -> Figure | None:
     """Error of the most confident share of the test images against that share, a curve per run."""
     figure = new_figure(2.9)
     ax = figure.subplots()
@@ -53,7 +56,8 @@ def risk_coverage(results):
     ax.set(xlim=(0, 1), xlabel="share of test images answered, most confident first", ylabel="error among them")
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_formatter(lambda share, _: percent(max(share, 0)))
-    ax.yaxis.get_major_locator().set_params(nbins=5)
+    locator: Any = ax.yaxis.get_major_locator()
+    locator.set_params(nbins=5)
     legend(figure, ax)
     alt = f"Error against coverage. Area under the curve: {'; '.join(parts)}."
     caption = (

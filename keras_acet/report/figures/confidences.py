@@ -1,15 +1,19 @@
 """Histograms of the confidence and ROC curves."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from keras_acet.report.figures.style import finish, legend, line, panels, shorten
+from keras_acet.evaluation.arrays import Arrays
+from keras_acet.evaluation.results import Results
+from keras_acet.report.figures.style import Figure, finish, legend, line, panels, shorten
 from keras_acet.report.formatting import SPACE, rate
 from keras_acet.report.sets import all_sets, find, label, of_row
 
 SMALLEST = 1e-3  # left end of the ROC curves' axis
 
 
-def histograms(results, arrays):
+def histograms(results: Results, arrays: Mapping[str, Arrays]) -> Figure | None:
     """A panel per set, a step line per run."""
     confidences = {name: of_run.confidence for name, of_run in arrays.items()}
     drawn = _panels(results.runs, all_sets(results.runs), confidences)
@@ -39,13 +43,14 @@ def histograms(results, arrays):
     return finish(figure, "histograms", alt=alt, caption=caption)
 
 
-def roc_curves(results, arrays):
+def roc_curves(results: Results, arrays: Mapping[str, Arrays]) -> Figure | None:
     """A panel per set, a curve per run."""
     runs = results.runs
     scores = {name: of_run.score for name, of_run in arrays.items()}
-    tests = {run.name: of_row(scores.get(run.name, {}), _test_row(run)) for run in runs}
+    of_tests = {run.name: of_row(scores.get(run.name, {}), _test_row(run)) for run in runs}
+    tests = {name: values for name, values in of_tests.items() if values is not None}
     rows = [row for row in all_sets(runs) if row.kind != "test"]
-    drawn = _panels([run for run in runs if tests[run.name] is not None], rows, scores, runs)
+    drawn = _panels([run for run in runs if run.name in tests], rows, scores, runs)
     if not drawn:
         return None
     figure, axes = panels(len(drawn), 1.55, sharex=True, sharey=True)
@@ -80,14 +85,15 @@ def roc_curves(results, arrays):
     return finish(figure, "roc", alt=alt, caption=caption)
 
 
-def roc(positive, negative):
+def roc(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Shares of `negative` and of `positive` at or above every threshold, from none to all, each of shape `(m,)`."""
     thresholds = np.unique(np.concatenate([positive, negative]))[::-1]
     shares = []
     for scores in (negative, positive):
         below = np.searchsorted(np.sort(scores), thresholds, side="left")
         shares.append(np.concatenate([[0.0], 1 - below / len(scores)]))
-    return tuple(shares)
+    negatives, positives = shares
+    return negatives, positives
 
 
 def _test_row(run):

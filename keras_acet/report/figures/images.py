@@ -1,9 +1,14 @@
 """Images with their confidence beneath."""
 
+from collections.abc import Mapping, Sequence
+
 import matplotlib.figure
 import numpy as np
+from matplotlib.axes import Axes
 
-from keras_acet.report.figures.style import WIDTH, finish, shorten
+from keras_acet.evaluation.arrays import Arrays
+from keras_acet.evaluation.results import Results, RunResult
+from keras_acet.report.figures.style import WIDTH, Figure, finish, shorten
 from keras_acet.report.formatting import rate
 from keras_acet.report.sets import all_sets, label
 
@@ -11,7 +16,7 @@ COLUMNS = 6
 TITLE, LINE, GAP = 0.26, 0.155, 0.09  # inches
 
 
-def most_confident(run, results, arrays):
+def most_confident(run: RunResult, results: Results, arrays: Mapping[str, Arrays]) -> Figure | None:
     """A row of images per out-distribution set: those on which the run is most confident."""
     shown_of = arrays[run.name].shown if run.name in arrays else {}
     rows = [row for row in all_sets([run]) if row.key in shown_of and drawable(shown_of[row.key].images)]
@@ -37,12 +42,12 @@ def most_confident(run, results, arrays):
     return finish(figure, "most_confident", alt=alt, caption=caption)
 
 
-def drawable(images):
+def drawable(images: np.ndarray | None) -> bool:
     """Whether there are images that have a picture: `(k, height, width, channels)` with 1, 3 or 4 channels."""
     return images is not None and len(images) > 0 and np.ndim(images) == 4 and images.shape[-1] in (1, 3, 4)
 
 
-def image_rows(titles, num_lines):
+def image_rows(titles: Sequence[str], num_lines: int) -> tuple[matplotlib.figure.Figure, list[list[Axes]]]:
     """Figure, and a list of axes per title, each with room for `num_lines` of text beneath."""
     side = (WIDTH - GAP * (COLUMNS + 1)) / COLUMNS
     row = TITLE + side + LINE * num_lines + GAP
@@ -57,7 +62,7 @@ def image_rows(titles, num_lines):
     return figure, rows
 
 
-def show(axes, images, texts):
+def show(axes: Sequence[Axes], images: np.ndarray, texts: Sequence[str]) -> None:
     """Draws images, unsmoothed, with a text beneath each; leaves the other axes empty."""
     for ax in axes:
         ax.set_axis_off()

@@ -1,14 +1,20 @@
 """Confidence maps and linear regions of classifiers on the plane."""
 
-import numpy as np
+from collections.abc import Mapping
 
-from keras_acet.report.figures.style import finish, new_figure, shorten
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+
+from keras_acet.evaluation.arrays import Arrays
+from keras_acet.evaluation.results import Results, RunResult
+from keras_acet.report.figures.style import Figure, finish, new_figure, shorten
 from keras_acet.report.formatting import percent
 
 SURE = 0.95
 
 
-def confidence_maps(run, results, arrays):
+def confidence_maps(run: RunResult, results: Results, arrays: Mapping[str, Arrays]) -> Figure | None:
     """A panel per range, the test points on it."""
     plane = arrays[run.name].maps if run.name in arrays else None
     if plane is None:
@@ -31,7 +37,7 @@ def confidence_maps(run, results, arrays):
     return finish(figure, "maps", alt=alt, caption=caption)
 
 
-def region_maps(run, results, arrays):
+def region_maps(run: RunResult, results: Results, arrays: Mapping[str, Arrays]) -> Figure | None:
     """A panel per range, the borders of linear regions as thin lines."""
     plane = arrays[run.name].maps if run.name in arrays else None
     if plane is None or plane.regions is None:
@@ -53,7 +59,7 @@ def region_maps(run, results, arrays):
     return finish(figure, "regions", alt=alt, caption=caption)
 
 
-def draw_confidence(ax, values, low, high, *, lowest):
+def draw_confidence(ax: Axes, values: np.ndarray, low: float, high: float, *, lowest: float) -> AxesImage:
     """Draws a map of confidences with the line where it is 95 %; returns the image, for a colour bar."""
     extent = (low, high, low, high)
     image = ax.imshow(
@@ -64,7 +70,7 @@ def draw_confidence(ax, values, low, high, *, lowest):
     return image
 
 
-def draw_borders(ax, numbers, low, high):
+def draw_borders(ax: Axes, numbers: np.ndarray, low: float, high: float) -> None:
     """Draws the borders between points with different numbers."""
     is_border = np.zeros(np.shape(numbers))
     is_border[1:] = numbers[1:] != numbers[:-1]
@@ -73,9 +79,9 @@ def draw_borders(ax, numbers, low, high):
     ax.imshow(is_border, extent=extent, origin="lower", vmin=0, vmax=1, cmap="Greys", interpolation="antialiased")
 
 
-def draw_points(ax, points, labels, low, high):
+def draw_points(ax: Axes, points: np.ndarray | None, labels: np.ndarray | None, low: float, high: float) -> None:
     """Draws the test points, if there are any, and sets title and limits."""
-    if points is not None:
+    if points is not None and labels is not None:
         size = 5 if high - low <= 1 else 1.5
         for label, marker, color in zip(np.unique(labels), "os^DvXP", ["#D55E00", "#56B4E9"] * 4, strict=False):
             x, y = np.asarray(points)[np.asarray(labels) == label].T

@@ -1,15 +1,18 @@
 """Confidence along rays, with the break points between the linear regions."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.ticker import LogLocator
 
-from keras_acet.report.figures.style import COLORS, finish, panels, shorten
+from keras_acet.report.figures.style import COLORS, Figure, finish, panels, shorten
 from keras_acet.report.formatting import number, percent
+from keras_acet.theory import Growth
 
 _NUM_RAYS = 6
 
 
-def confidence_along_rays(grown, *, columns=2):
+def confidence_along_rays(grown: Mapping[str, Growth], *, columns: int = 2) -> Figure:
     """A panel per network: confidence against `alpha` on some rays, a dot where a ray enters another region.
 
     Args:

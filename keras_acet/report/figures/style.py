@@ -5,15 +5,18 @@ import dataclasses
 import io
 import struct
 import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import matplotlib
 import matplotlib.figure
+from matplotlib.axes import Axes
 
 WIDTH = 5.4  # inches; on a phone of 390 pixels one inch is 66 pixels wide, so 10 points are 9 pixels
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9"]  # Okabe and Ito
 DASHES = ["-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (5, 1.5, 1.2, 1.5))]
 MARKERS = ["o", "s", "^", "D", "v", "X", "P", "<", ">"]
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": "#5a626c",
     "axes.grid": True,
     "axes.labelsize": 10,
@@ -49,7 +52,7 @@ class Figure:
 
 
 @contextlib.contextmanager
-def drawing():
+def drawing() -> Iterator[None]:
     """Draws in the report's style, whatever the user's settings of matplotlib are, and restores them at the end."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # a name in a script without a font here
@@ -58,16 +61,18 @@ def drawing():
         yield
 
 
-def line(index):
+def line(index: int) -> dict[str, Any]:
     """Colour and dashes of the run, or curve, with that index."""
     return {"color": COLORS[index % len(COLORS)], "linestyle": DASHES[index % len(DASHES)]}
 
 
-def new_figure(height):
+def new_figure(height: float) -> matplotlib.figure.Figure:
     return matplotlib.figure.Figure(figsize=(WIDTH, height), layout="constrained")
 
 
-def panels(count, height, *, columns=2, header=0.4, **options):
+def panels(
+    count: int, height: float, *, columns: int = 2, header: float = 0.4, **options: Any
+) -> tuple[matplotlib.figure.Figure, Sequence[Axes]]:
     """Figure and `count` axes, `columns` beside each other, each `height` inches high; `header` is for a legend."""
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -80,7 +85,7 @@ def panels(count, height, *, columns=2, header=0.4, **options):
     return figure, axes[:count]
 
 
-def legend(figure, ax, **options):
+def legend(figure: matplotlib.figure.Figure, ax: Axes, **options: Any) -> None:
     """One legend for all panels, above them."""
     handles, labels = ax.get_legend_handles_labels()
     longest = max(len(text) for text in labels)
@@ -88,12 +93,12 @@ def legend(figure, ax, **options):
     figure.legend(handles, labels, loc="outside upper left", ncols=min(columns, len(labels)), **options)
 
 
-def shorten(text, length):
+def shorten(text: str, length: int) -> str:
     text = " ".join(str(text).split())
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def finish(figure, name, *, alt, caption):
+def finish(figure: matplotlib.figure.Figure, name: str, *, alt: str, caption: str) -> Figure:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     png = buffer.getvalue()

@@ -1,8 +1,12 @@
 """Training curves from `metrics.csv`."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from keras_acet.report.figures.style import MARKERS, finish, legend, line, panels, shorten
+from keras_acet.evaluation.results import Results
+from keras_acet.report.figures.style import MARKERS, Figure, finish, legend, line, panels, shorten
 from keras_acet.report.formatting import number
 
 QUANTITIES = {
@@ -15,7 +19,7 @@ QUANTITIES = {
 }
 
 
-def training_curves(results, history):
+def training_curves(results: Results, history: Mapping[str, list[dict[str, Any]]]) -> Figure | None:
     """A panel per recorded quantity, a curve per run."""
     runs = [(index, run) for index, run in enumerate(results.runs) if history.get(run.name)]
     epochs = [epoch for _, run in runs for epoch in history[run.name]]
@@ -25,12 +29,13 @@ def training_curves(results, history):
     figure, axes = panels(len(names), 1.7)
     for ax, name in zip(axes, names, strict=True):
         for index, run in runs:
-            epochs = [(float(e["epoch"]), float(e[name])) for e in history[run.name] if _recorded(e, name)]
-            style = line(index) | {"marker": MARKERS[index % len(MARKERS)], "markevery": max(1, len(epochs) // 6)}
-            if epochs:
-                ax.plot(*np.transpose(epochs), label=shorten(run.name, 28), **style)
+            points = [(float(e["epoch"]), float(e[name])) for e in history[run.name] if _recorded(e, name)]
+            style = line(index) | {"marker": MARKERS[index % len(MARKERS)], "markevery": max(1, len(points) // 6)}
+            if points:
+                ax.plot(*np.transpose(points), label=shorten(run.name, 28), **style)
         ax.set_title(QUANTITIES[name])
-        ax.xaxis.get_major_locator().set_params(integer=True, nbins=5)
+        locator: Any = ax.xaxis.get_major_locator()
+        locator.set_params(integer=True, nbins=5)
     most = max(axes, key=lambda ax: len(ax.get_legend_handles_labels()[1]))
     legend(figure, most)
     figure.supxlabel("epoch", fontsize=10)

@@ -4,12 +4,16 @@ import csv
 import io
 import shutil
 import time
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_acet.files import write_text
+
+if TYPE_CHECKING:
+    from keras_acet.training.runs.directory import Progress, RunDirectory
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -22,20 +26,22 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
     A loss tells of the update before it, so an epoch's last update is looked at before the epoch is recorded.
     """
 
-    def __init__(self, run):
+    def __init__(self, run: "RunDirectory") -> None:
         super().__init__()
         self._run = run
         self._epoch = 0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None  # `fit` passes them, here and below
         # `loss` is the mean over the epoch so far; it is finite until the step that is not.
         if not np.isfinite(logs["loss"]):
             self._stop(f"the loss is {float(logs['loss'])} at", f", batch {batch + 1}")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None
         for variable in [*self.model.trainable_variables, *self.model.optimizer.variables]:
             values = keras.ops.convert_to_numpy(variable)
             if not np.isfinite(values.astype("float32")).all():
@@ -60,16 +66,16 @@ class AverageForValidation(keras.callbacks.Callback):
     that are trained on; this one keeps a copy.
     """
 
-    def on_train_begin(self, logs=None):
-        self._kept = None
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._kept: list[np.ndarray] | None = None
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self.model.optimizer.use_ema:
             weights = self.model.trainable_variables
             self._kept = [keras.ops.convert_to_numpy(weight) for weight in weights]
             self.model.optimizer.finalize_variable_values(weights)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._kept is not None:
             for weight, value in zip(self.model.trainable_variables, self._kept, strict=True):
                 weight.assign(value)
@@ -79,13 +85,13 @@ class AverageForValidation(keras.callbacks.Callback):
 class Recorder(keras.callbacks.Callback):
     """Writes checkpoint, `metrics.csv` and TensorBoard scalars after each epoch."""
 
-    def __init__(self, run, progress):
+    def __init__(self, run: "RunDirectory", progress: "Progress") -> None:
         super().__init__()
         self._run = run
         self._progress = progress
-        self._writer = None
+        self._writer: Any = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         events = self._run.path / "tensorboard"
         shutil.rmtree(events, ignore_errors=True)  # what an interrupted epoch wrote would be there twice
         self._writer = tf.summary.create_file_writer(str(events))
@@ -96,12 +102,13 @@ class Recorder(keras.callbacks.Callback):
             self._run.remove_old_checkpoints(self._progress)
         self._writer.flush()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._start = time.monotonic()
         # At the epoch's first step: at its last one a schedule already gives the rate of the step to come.
         self._learning_rate = float(self.model.optimizer.learning_rate)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None
         row = {"epoch": epoch + 1, "learning_rate": self._learning_rate}
         row.update({name: float(value) for name, value in logs.items()})
         self._progress.epoch = epoch + 1
@@ -112,7 +119,7 @@ class Recorder(keras.callbacks.Callback):
         self._write_scalars(row)
         self._writer.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._writer.close()
 
     def _write_csv(self):
