@@ -19,5 +19,5 @@ def read():
 STRIPES = ka.datasets.DatasetSpec("stripes", read, image_shape=(12, 12, 1), network="mlp", beside=("photos",))
 
 if __name__ == "__main__":
-    ka.datasets.register(STRIPES)  # makes the name known to `load` and the command line
+    ka.datasets.register(STRIPES)  # makes the name known in this process
     print(ka.datasets.load("stripes", batch_size=32))

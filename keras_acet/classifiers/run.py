@@ -32,8 +32,8 @@ class RunClassifier(KerasClassifier):
         model = path / "model.keras"
         if not run.is_finished:
             raise ValueError(
-                f"{path} must hold a finished run. Received: one without results.json. To finish it run "
-                f"`python train.py --flagfile={path / 'flags.flags'} --run_dir={path}`."
+                f"{path} must hold a finished run. Received: one without results.json. Train it to the "
+                f"end: give its training command again, or `ka.train` the recipe in {path / 'flags.flags'}."
             )
         if not model.is_file():
             raise ValueError(

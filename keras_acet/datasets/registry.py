@@ -9,7 +9,7 @@ _OWN: dict[str, DatasetSpec | OODSpec] = {}
 
 
 def register(spec: DatasetSpec | OODSpec) -> None:
-    """Makes a set known by its name, to `load`, `ood_sets` and the command line, in this process.
+    """Makes a set known by its name, in this process: to `load`, `ood_sets`, and commands called in it.
 
     Registering another entry under the name of an earlier one of your own replaces that; the library's names stay.
 

@@ -65,7 +65,7 @@ class Recipe:
     )
     calibration_fraction: float = number(
         "Share of the training images that is kept out of training, for temperature and thresholds of an export. The "
-        "paper, and so recipes/paper: 0 (default: 0.04; digits and your own data 0.1, moons 0).",
+        "paper, and so recipes/paper: 0 (default: 0.04; digits, folder:PATH and npz:PATH 0.1, moons 0).",
         "[0, 1)",
     )
     seed: int = whole("Seed of weights, order, noise and attacks.", 0, 0, below=2**31)
@@ -209,7 +209,7 @@ class Recipe:
         The numbers are those of the paper, `recipes/paper/NAME_acet.flags`; our own for sets that it has not,
         `recipes/own/NAME_acet.flags`; and the paper's for MNIST, with the set's own network and augmentation, where
         there is no such file. One thing differs from the paper: 4 % of the training images are kept back, and a tenth
-        of data of your own, because an export calibrates with them. `calibration_fraction=0` trains on all.
+        of `folder:PATH` and `npz:PATH`, because an export calibrates with them. `calibration_fraction=0` trains on all.
 
         Args:
             name: Name of the data set, or `folder:PATH` or `npz:PATH`.

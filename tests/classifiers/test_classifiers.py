@@ -250,8 +250,8 @@ def test_run_that_cannot_be_used(tmp_path, network):
     (run / "model.keras").unlink()
     load_fails(run, "run must hold the trained network. Received: a run without model.keras")
     (run / "results.json").unlink()
-    how = "`python train.py --flagfile=.*flags.flags --run_dir=.*run`"
-    load_fails(run, f"run must hold a finished run. Received: one without results.json. To finish it run {how}")
+    how = "give its training command again, or `ka.train` the recipe in .*flags.flags"
+    load_fails(run, f"run must hold a finished run. Received: one without results.json. Train it to the end: {how}")
     (run / "flags.flags").write_text("")
     load_fails(run, "flags.flags is damaged: it holds no flags")
 

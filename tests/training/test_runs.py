@@ -141,7 +141,7 @@ def test_row_lost_between_checkpoint_and_csv_comes_back(claimed, tmp_path):
     assert len(scalars(run)) == len(set(scalars(run)))
 
 
-def test_rows_have_the_numbers_of_the_issue(claimed, tmp_path):
+def test_rows_have_what_training_reports(claimed, tmp_path):
     run = claimed(tmp_path / "run")
     fit(run, 1)
 
