@@ -48,6 +48,7 @@ def numbers(path):
     return {key: value for key, value in results.items() if key not in ("created", "command")}
 
 
+@pytest.mark.slow
 def test_two_runs_side_by_side_and_again(runs, evaluate):
     arguments = ["--run_dir=plain", "--run_dir=acet", "--ood=photos", "--report_dir=report", *SMALL]
     done = evaluate(arguments, runs)
