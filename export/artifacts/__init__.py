@@ -5,6 +5,8 @@ A format of your own is a subclass of `Artifact`; put an object of it into the a
 
 from collections.abc import Iterable
 
+from keras_acet._registry import members
+
 # isort: off
 from .base import Artifact as Artifact
 from .base import Live as Live
@@ -17,11 +19,7 @@ from .onnx_file import OnnxFile as OnnxFile
 from .savedmodel import SavedModel as SavedModel
 # isort: on
 
-_ARTIFACTS: dict[str, type[Artifact]] = {
-    value.name: value
-    for value in list(vars().values())
-    if isinstance(value, type) and issubclass(value, Artifact) and value is not Artifact
-}
+_ARTIFACTS = members(vars(), Artifact)
 
 
 def names() -> list[str]:

@@ -7,17 +7,14 @@ of these can be used.
 from typing import Any
 
 from keras_acet._checks import did_you_mean
+from keras_acet._registry import members
 
 # isort: off
 from keras_acet.scores.base import Score as Score
 from keras_acet.scores.max_softmax import MaxSoftmax as MaxSoftmax
 # isort: on
 
-_SCORES: dict[str, type[Score]] = {
-    value.name: value
-    for value in list(vars().values())
-    if isinstance(value, type) and issubclass(value, Score) and value is not Score
-}
+_SCORES = members(vars(), Score)
 
 
 def names() -> list[str]:

@@ -5,6 +5,7 @@ A measurement of your own is a subclass of `Measurement`; put an object of it in
 
 from collections.abc import Iterable, Sequence
 
+from keras_acet._registry import members
 from keras_acet.datasets import Data
 from keras_acet.evaluation.protocol import Protocol
 
@@ -26,11 +27,7 @@ from keras_acet.evaluation.measurements.alpha_scaling import ExactAlpha as Exact
 from keras_acet.evaluation.measurements.plane import Plane as Plane
 # isort: on
 
-_MEASUREMENTS: dict[str, type[Measurement]] = {
-    value.name: value
-    for value in list(vars().values())
-    if isinstance(value, type) and issubclass(value, Measurement) and value is not Measurement
-}
+_MEASUREMENTS = members(vars(), Measurement)  # type: ignore[type-abstract]  # mypy takes no abstract class for a type
 
 
 def names() -> list[str]:
