@@ -17,8 +17,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def serve():
     # TensorFlow reads it once, here: loaded before absl's app.run, it would look for a GPU, and say so, too early.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    import keras_acet  # noqa: F401
+    import keras_acet
 
+    for name in keras_acet.__all__:  # names load lazily, and every child would load TensorFlow anew
+        getattr(keras_acet, name)
     del os.environ["TF_CPP_MIN_LOG_LEVEL"]
     print("ready", flush=True)
     for line in sys.stdin:
