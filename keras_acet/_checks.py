@@ -2,6 +2,7 @@
 
 import difflib
 import operator
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -45,6 +46,20 @@ def check_integer(value: Any, argument: str, *, minimum: int) -> int:
     if integer < minimum:
         raise ValueError(f"`{argument}` must be at least {minimum}. Received: {integer}.")
     return integer
+
+
+def check_one_line(value: str, argument: str) -> str:
+    """Returns a text that a line of a file can hold; raises ValueError for control characters and blanks at its ends.
+
+    Bytes of a path that are not UTF-8 count as controls too: no file of ours could hold them.
+    """
+    # Controls, lone surrogates (how Python holds bytes that are no UTF-8), separators of lines and paragraphs.
+    if value != value.strip() or any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in value):
+        raise ValueError(
+            f"`{argument}` must be text in one line, without line breaks or other controls and blanks at its ends. "
+            f"Received: {value!r}."
+        )
+    return value
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

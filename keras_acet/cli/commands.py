@@ -9,13 +9,16 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from absl import flags as absl_flags
 
+from keras_acet._checks import check_one_line
+from keras_acet.training import flag_files
+
 PIXELS = ", in pixel units; for 8-bit levels divide by 255"
 _HELP = ("--help", "-help", "-h", "-?", "--helpfull", "--helpshort")
-_FLAG_FILE = "A file of flags, one per line, which take the place of this flag in the order of flags."
+_FLAG_FILE = "A file of flags, one per line; flags that are typed win over it. It may be given several times."
 _ONLY_CHECK = "Check the flags and do nothing."
 
 
@@ -39,10 +42,13 @@ class Call:
     Attributes:
         flags: The flags of the command, parsed.
         argv: The command line; the first entry is the program.
+        given: The flags that the user gave, name -> where: "" if it was typed, else the file, such as
+            "--flagfile=mine.flags".
     """
 
     flags: absl_flags.FlagValues
     argv: Sequence[str]
+    given: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def program(self) -> str:
@@ -81,7 +87,7 @@ class Command:
         run: Function of a `Call` that does the work.
         example: A flag for the message to who gives something else than flags.
         when_stopped: What the user is told after Ctrl-C.
-        read_recipe: Function from the value of --recipe to lines of flags, or None where there is no such flag.
+        read_recipe: Function from the value of --recipe to flags that can be typed; None where there is no such flag.
         checks_flags: Whether `run` heeds --only_check_args itself, because it checks more.
     """
 
@@ -129,22 +135,74 @@ class Command:
         return values
 
     def _parse(self, call: Call) -> None:
-        rest = call.flags(list(call.argv))
+        files, typed = _split_off_files(call.argv[1:])
+        with call.user_errors():
+            blocks = {f"--flagfile={file}": flag_files.arguments(file) for file in files}
+        self._read(call, {**blocks, "": typed})
         if self.read_recipe is not None and call.flags.recipe is not None:
             with call.user_errors():
-                lines = self.read_recipe(call.flags.recipe)
-            rest = call.flags([call.argv[0], *lines, *call.argv[1:]])
-        if len(rest) > 1:
-            raise UserError(f"expected only flags, such as {self.example}; received {' '.join(rest[1:])!r}")
-        for name in call.flags:
-            flag = call.flags[name]
-            if isinstance(flag.help, _Renamed) and flag.present:
-                call.note(f"--{name} is now called --{flag.help.name}; the old name goes with the next version")
+                recipe = self.read_recipe(call.flags.recipe)
+            if any(line.lstrip("-").startswith("recipe=") for line in recipe):
+                raise UserError(f"--recipe={call.flags.recipe} names another recipe; give that one")
+            self._read(call, {f"--recipe={call.flags.recipe}": recipe, **blocks, "": typed})
+        for name in call.given:
+            text = call.flags[name].help
+            if isinstance(text, _Renamed):
+                call.note(f"--{name} is now called --{text.name}; the old name goes with the next version")
+
+    def _read(self, call: Call, blocks: Mapping[str, Sequence[str]]) -> None:
+        """Sets the flags; those of a later block take the place of those of an earlier one.
+
+        Args:
+            call: The call.
+            blocks: Where flags come from, as in `Call.given` -> the flags.
+        """
+        for where, lines in blocks.items():
+            for name in call.flags:
+                call.flags[name].present = 0  # else a flag that may be repeated would be added to
+            try:
+                if any(line.lstrip("-").partition("=")[0] == "undefok" for line in lines):  # hides mistakes
+                    raise UserError("Unknown command line flag 'undefok'")
+                rest = call.flags([call.argv[0], *lines])
+                if len(rest) > 1:
+                    raise UserError(f"expected only flags, such as {self.example}; received {' '.join(rest[1:])!r}")
+                _check_one_line(call.flags)
+            except (absl_flags.Error, ValueError, UserError) as error:
+                text = as_flags(str(error).removeprefix("ERROR:: "), call.flags)
+                raise UserError(f"{where}: {text}" if where else text) from error
+            call.given.update({name: where for name in call.flags if call.flags[name].present})
 
     def _help(self, call: Call) -> str:
         flags = [call.flags[name] for name in call.flags]
         shown = [_flag_help(flag) for flag in flags if not isinstance(flag.help, _Renamed)]
         return "\n".join([self.doc.strip(), "", f"Flags of {call.program}:", "", *shown])
+
+
+def _split_off_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The flag files that a command line names, and the rest of it."""
+    files: list[str] = []
+    rest: list[str] = []
+    remaining = list(arguments)
+    while remaining:
+        one = remaining.pop(0)
+        name, equals, value = one.partition("=")
+        if one == "--":
+            return files, [*rest, one, *remaining]
+        if name not in ("--flagfile", "-flagfile"):
+            rest.append(one)
+        elif equals or remaining:
+            files.append(value if equals else remaining.pop(0))
+        else:
+            raise UserError("--flagfile needs the path of a file")
+    return files, rest
+
+
+def _check_one_line(flags: absl_flags.FlagValues) -> None:
+    for name in flags:
+        values = flags[name].value
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, str):
+                check_one_line(value, name)
 
 
 class _Renamed(str):

@@ -6,7 +6,8 @@ Examples:
   python train.py --recipe=fast/mnist_acet
   python train.py --dataset=npz:my_images.npz --method=acet --epochs=20 --run_dir=runs/mine
 
-Later flags override earlier ones and those of a flag file; flags on the command line override --recipe, in any order.
+Typed flags override those of --flagfile, and these override those of --recipe, in any order; of a flag that is typed
+twice the later one counts.
 Flags whose default is "by data set" take the paper's value where the paper has the set or a similar one, and our own
 value for digits. One default differs from the paper: some training images are kept back for calibration, see
 --calibration_fraction. If a run was killed, give the same command again to continue after the last completed epoch.
@@ -73,10 +74,6 @@ def _define_setting(name: str, setting: Setting, text: str, values: absl_flags.F
         absl_flags.DEFINE_list(name, None, text, flag_values=values)
     else:
         absl_flags.DEFINE_string(name, None, text, flag_values=values)
-
-
-def _lines_of_recipe(name: str) -> list[str]:
-    return [f"--{flag}={text}" for flag, text in flag_files.read_named(name).items()]
 
 
 def _recipe(flags: absl_flags.FlagValues) -> Recipe:
@@ -154,7 +151,7 @@ COMMAND = commands.Command(
     run=_run,
     example="--dataset=digits",
     when_stopped="the same command goes on after the last completed epoch",
-    read_recipe=_lines_of_recipe,
+    read_recipe=flag_files.arguments_named,
     checks_flags=True,
 )
 main = COMMAND.main

@@ -4,9 +4,13 @@ A run directory and the package hold recipes in this form. Only this module writ
 """
 
 import importlib.resources
+import os
 import pathlib
+import re
 from collections.abc import Iterable, Mapping
 from importlib.resources.abc import Traversable
+
+from keras_acet._checks import check_one_line
 
 _NOT_COMPARED = "# May be changed when the run goes on:"
 _FINGERPRINT = "# Fingerprint of the data: "
@@ -20,6 +24,9 @@ def write_run(flags: Mapping[str, str], *, fingerprint: str | None, extra_flags:
         flags: The flags that make the run, name -> text.
         fingerprint: Fingerprint of the data, or None.
         extra_flags: Flags that may change from one start to the next, name -> text.
+
+    Raises:
+        ValueError: If a text does not stand in one line.
     """
     lines = [_REPEAT, *_lines_of(flags)]
     if fingerprint is not None:
@@ -34,7 +41,7 @@ def read_run(text: str) -> tuple[dict[str, str], dict[str, str], str | None]:
     flags: dict[str, str] = {}
     others: dict[str, str] = {}
     fingerprint, into = None, flags
-    for line in text.splitlines():
+    for line in text.split("\n"):  # as it is written; `splitlines` knows other breaks
         if line == _NOT_COMPARED:
             into = others
         elif line.startswith(_FINGERPRINT) and fingerprint is None:
@@ -53,20 +60,45 @@ def read(text: str, where: str) -> dict[str, str]:
         where: Name of the file in error messages.
 
     Raises:
-        ValueError: If a line is neither a comment nor a flag in the form --name=value, --name or --noname.
+        ValueError: If a line is neither a comment nor a flag in the form --name=value, --name or --noname, or the file
+            includes another, which only the command line reads.
     """
     flags = {}
-    for line in text.split(_NOT_COMPARED)[0].splitlines():
-        line = line.strip()
-        if not line or line.startswith(("#", "//")):
-            continue
+    for line in _flags_in(text.split(_NOT_COMPARED)[0], where):
         name, equals, value = line.lstrip("-").partition("=")
-        if not line.startswith("-") or not name or name == "flagfile":
-            raise ValueError(f"{where}: a recipe holds lines such as --epochs=100 and comments. Received: {line!r}.")
+        if name == "flagfile":
+            raise ValueError(f"{where}: a recipe holds all of its flags, without another file. Received: {line!r}.")
         if not equals:
             name, value = (name.removeprefix("no"), "False") if name.startswith("no") else (name, "True")
         flags[name] = value
     return flags
+
+
+def arguments(path: str | os.PathLike[str], *, within: tuple[pathlib.Path, ...] = ()) -> list[str]:
+    """Returns all flags of a flag file as they can be typed, such as "--epochs=3".
+
+    A line --flagfile=OTHER includes another file at its place, as absl has it: a path within it starts at the working
+    folder.
+
+    Args:
+        path: The file.
+        within: The files that include this one.
+
+    Raises:
+        ValueError: If the file cannot be read, includes itself, or has a line that is neither a comment nor a flag.
+    """
+    file = pathlib.Path(path).expanduser()
+    if file in within:
+        raise ValueError(f"The flag file {file} includes itself: {' -> '.join(map(str, [*within, file]))}.")
+    try:
+        text = _decoded(file.read_bytes(), str(file))
+    except OSError as error:
+        raise ValueError(f"The flag file {file} cannot be read: {error.strerror or error}.") from None
+    found = []
+    for line in _flags_in(text, str(file)):
+        name, _, value = line.lstrip("-").partition("=")
+        found += arguments(value, within=(*within, file)) if name == "flagfile" else [line]
+    return found
 
 
 def names() -> list[str]:
@@ -89,16 +121,51 @@ def read_named(name: str) -> dict[str, str]:
     Raises:
         ValueError: If it is neither; the message lists the names.
     """
+    return read(_text_named(name), name)
+
+
+def arguments_named(name: str) -> list[str]:
+    """Returns the flags of a recipe of the package, or of a flag file, as they can be typed.
+
+    Beyond those of `read_named` there are the ones that do not make the run, such as where the data lie.
+
+    Args:
+        name: As for `read_named`.
+
+    Raises:
+        ValueError: As `read_named` and `arguments`.
+    """
+    is_packaged = name in names() or not pathlib.Path(name).is_file()
+    return _flags_in(_text_named(name), name) if is_packaged else arguments(name)
+
+
+def _text_named(name: str) -> str:
     path = pathlib.Path(name)
     if name in names():
-        text = (_packaged() / f"{name}.flags").read_text(encoding="utf-8")
-    elif path.is_file():
-        text = path.read_text(encoding="utf-8")
-    else:
-        raise ValueError(
-            f"A recipe must be one of {', '.join(names())}, or the path of a flag file. Received: {name!r}."
-        )
-    return read(text, name)
+        return (_packaged() / f"{name}.flags").read_text(encoding="utf-8")
+    if path.is_file():
+        return _decoded(path.read_bytes(), name)
+    raise ValueError(f"A recipe must be one of {', '.join(names())}, or the path of a flag file. Received: {name!r}.")
+
+
+def _decoded(content: bytes, where: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{where} must be a text file in UTF-8, with a flag in each line, --epochs=100.") from None
+
+
+def _flags_in(text: str, where: str) -> list[str]:
+    """The lines of a flag file that are flags."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)]
+    flags = [(number, line) for number, line in lines if line and not line.startswith(("#", "//"))]
+    for number, line in flags:
+        if not re.fullmatch(r"--?[A-Za-z]\w*(=.*)?", line):
+            raise ValueError(
+                f"{where}, line {number}: a file of flags holds lines such as --epochs=100 and comments. "
+                f"Received: {line!r}."
+            )
+    return [line for _, line in flags]
 
 
 def _packaged() -> Traversable:
@@ -111,4 +178,4 @@ def _packaged() -> Traversable:
 
 
 def _lines_of(flags: Mapping[str, str]) -> Iterable[str]:
-    return [f"--{name}={text}" for name, text in sorted(flags.items())]
+    return [f"--{name}={check_one_line(text, name)}" for name, text in sorted(flags.items())]

@@ -184,11 +184,8 @@ class Recipe:
         for name, one in self.settings().items():
             object.__setattr__(self, name, one.check(name, getattr(self, name)))
         kind, _, path = self.dataset.partition(":")
-        is_given = self.dataset.isprintable() and self.dataset.strip() != ""
-        if not is_given or (kind in ("folder", "npz") and not path):
-            raise ValueError(
-                f"`dataset` must be a name, folder:PATH or npz:PATH, in one line. Received: dataset={self.dataset!r}."
-            )
+        if not self.dataset or (kind in ("folder", "npz") and not path):
+            raise ValueError(f"`dataset` must be a name, folder:PATH or npz:PATH. Received: dataset={self.dataset!r}.")
         if self.min_sigma > self.max_sigma:
             raise ValueError(
                 f"`max_sigma` must be at least `min_sigma`. Received: {self.max_sigma:g} and {self.min_sigma:g}."

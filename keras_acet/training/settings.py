@@ -4,6 +4,8 @@ import dataclasses
 import math
 from typing import Any
 
+from keras_acet._checks import check_one_line
+
 PIXELS = ", in pixel units; for 8-bit levels divide by 255"
 
 
@@ -44,6 +46,8 @@ class Setting:
             or_none = " or None" if self.optional else ""
             raise TypeError(f"`{name}` must be {_KINDS[self.kind]}{or_none}. Received: {name}={value!r}.")
         found: Any = value
+        if self.kind is str:
+            check_one_line(found, name)
         if self.choices and found not in self.choices:
             raise ValueError(f"`{name}` must be one of {', '.join(self.choices)}. Received: {name}={value!r}.")
         if self.interval and not self._is_inside(found):

@@ -21,7 +21,7 @@ OWN = ["--dataset=npz:mine.npz", "--method=plain", "--network=mlp", "--batch_siz
 FLAGS = [
     ("unknown flag", ["--epsilonn=0.3"], "Unknown command line flag 'epsilonn'. Did you mean: epsilon ?"),
     ("no flag", ["digits"], "expected only flags, such as --dataset=digits; received 'digits'"),
-    ("missing flag file", ["--flagfile=none.flags"], "Unable to open flagfile"),
+    ("missing flag file", ["--flagfile=none.flags"], "The flag file none.flags cannot be read: No such file"),
     ("unknown method", ["--method=cedar"], "flag --method=cedar: value should be one of <plain|ceda|acet>"),
     ("no data set", ["--dataset="], "must be a name, folder:PATH or npz:PATH"),
     ("no path", ["--dataset=npz:"], "must be a name, folder:PATH or npz:PATH"),

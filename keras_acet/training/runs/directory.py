@@ -311,7 +311,7 @@ class RunDirectory:
 
 def _text(path: pathlib.Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:  # damaged
         return ""
 
