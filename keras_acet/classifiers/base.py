@@ -83,8 +83,12 @@ class Classifier(abc.ABC):
         return False
 
     @classmethod
-    def load(cls, path: pathlib.Path) -> "Classifier":
+    def load(cls, path: pathlib.Path, *, trusted: bool = False) -> "Classifier":
         """Loads the classifier at a path that the class claims.
+
+        Args:
+            path: The path.
+            trusted: Whether a program may be loaded that could do more than compute; see `SavedModelClassifier`.
 
         Raises:
             ImportError: If a package is needed and missing.

@@ -60,4 +60,4 @@ class FunctionClassifier(TracedClassifier):
     """
 
     description = "a function"
-    kind = "keras"  # `results.json` has no kind of its own for functions
+    kind = "function"

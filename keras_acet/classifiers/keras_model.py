@@ -56,7 +56,7 @@ class KerasClassifier(TracedClassifier):
         return path.suffix == ".keras" and path.is_file()
 
     @classmethod
-    def load(cls, path: pathlib.Path) -> Self:
+    def load(cls, path: pathlib.Path, *, trusted: bool = False) -> Self:
         return cls(read_keras(path), path=path, sha256=sha256_of_files(path.parent, [path]))
 
 

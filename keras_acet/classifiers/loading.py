@@ -17,33 +17,36 @@ from keras_acet.classifiers.savedmodel import SavedModelClassifier
 KINDS: list[type[Classifier]] = [RunClassifier, SavedModelClassifier, KerasClassifier, ONNXClassifier]
 
 
-def load(path: str | os.PathLike[str]) -> Classifier:
+def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Classifier:
     """Loads a classifier.
 
     * A directory with `flags.flags` is a finished run of `train.py`; its network is `model.keras`.
     * A `.keras` file is a Keras model, loaded with `safe_mode=True`; of an `ACETModel` the inner network is taken.
       Classes of your own must be registered with Keras beforehand.
     * A directory with `saved_model.pb` is a SavedModel: its signature "serving_default", or the only one, with one
-      float input, and the output "logits", or the only one.
+      float input, and the output "logits", or the only one. A SavedModel is a program: one whose graph reads or writes
+      files, speaks to the network or calls Python is refused before anything of it runs, unless `trusted`.
     * An `.onnx` file runs in ONNX Runtime on the CPU, with one float32 input, and the output "logits", or the only one.
-      A fixed batch size is kept to.
+      A fixed batch size is kept to. Weights in files beside it must lie in its folder.
 
     Args:
         path: One of these.
+        trusted: Whether to load a SavedModel whatever its graph holds, because you trust who made it.
 
     Returns:
         `Classifier`. Its `sha256` is that of the one file, as `sha256sum` prints it. Where there are several (a
-        SavedModel; an ONNX file with its weights in `NAME.onnx.data` or `NAME.onnx_data`) it is that of the lines
-        `DIGITS  NAME`, sorted by name.
+        SavedModel; an ONNX file and those that hold its weights) it is that of the lines `DIGITS  NAME`, sorted by
+        name.
 
     Raises:
         ImportError: If ONNX Runtime is needed and missing.
-        ValueError: If there is no such thing, it is damaged, or it is not from one batch of images to one of logits.
+        ValueError: If there is no such thing, it is damaged, it is not from one batch of images to one of logits, or
+            it is a SavedModel that is more than a computation and not trusted.
     """
     path = pathlib.Path(path).expanduser()
     for kind in KINDS:
         if kind.claims(path):
-            return kind.load(path)
+            return kind.load(path, trusted=trusted)
     if not path.exists():
         received = "which does not exist"
     elif path.is_dir():

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_acet._onnx_runtime import onnx_session
 from keras_acet.classifiers.base import Classifier, logits_in_batches, one_line, only
+from keras_acet.classifiers.onnx_weights import external_files
 from keras_acet.files import sha256_of_files
 
 
@@ -52,9 +53,8 @@ class ONNXClassifier(Classifier):
         return path.suffix == ".onnx" and path.is_file()
 
     @classmethod
-    def load(cls, path: pathlib.Path) -> Self:
-        beside = [path.with_name(path.name + ending) for ending in (".data", "_data")]
-        return cls(path, sha256=sha256_of_files(path.parent, [path, *filter(pathlib.Path.is_file, beside)]))
+    def load(cls, path: pathlib.Path, *, trusted: bool = False) -> Self:
+        return cls(path, sha256=sha256_of_files(path.parent, [path, *external_files(path)]))
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         return logits_in_batches(self._run, images, self._batch_size)

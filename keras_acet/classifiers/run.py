@@ -26,7 +26,7 @@ class RunClassifier(KerasClassifier):
         return (path / "flags.flags").exists()
 
     @classmethod
-    def load(cls, path: pathlib.Path) -> Self:
+    def load(cls, path: pathlib.Path, *, trusted: bool = False) -> Self:
         run = RunDirectory(path)
         flags = run.flags()
         model = path / "model.keras"

@@ -7,24 +7,38 @@ import numpy as np
 import tensorflow as tf
 
 from keras_acet.classifiers.base import Classifier, Shape, logits_in_batches, one_line, only
+from keras_acet.classifiers.savedmodel_graph import effects
 from keras_acet.files import sha256_of_files
 
 
 class SavedModelClassifier(Classifier):
     """A signature of a SavedModel: "serving_default", or the only one, with one float input.
 
+    A SavedModel is a program, which TensorFlow runs with the rights of this process.
+
     Args:
         path: The directory with `saved_model.pb`.
         name, sha256: See `Classifier`.
+        trusted: Whether it is loaded although its graph holds operations that touch files, the network or Python.
 
     Raises:
-        ValueError: If it is damaged, or not from one batch of images to one of logits.
+        ValueError: If it is damaged, is not from one batch of images to one of logits, or holds such operations and is
+            not trusted; then nothing of it has run.
     """
 
     description = "a SavedModel"
     kind = "savedmodel"
 
-    def __init__(self, path: pathlib.Path, *, name: str | None = None, sha256: str | None = None) -> None:
+    def __init__(
+        self, path: pathlib.Path, *, name: str | None = None, sha256: str | None = None, trusted: bool = False
+    ) -> None:
+        found = [] if trusted else effects(path)
+        if found:
+            raise ValueError(
+                f"{path} must be a SavedModel that computes and nothing else. Received: one with {', '.join(found)}, "
+                "which reach files, the network or Python: a SavedModel is a program. If you trust who made it, load "
+                "it with `trusted=True`."
+            )
         try:
             self._model = tf.saved_model.load(str(path))  # kept: a signature does not keep its variables alive
         except Exception as error:  # a damaged file can fail in any way
@@ -47,11 +61,14 @@ class SavedModelClassifier(Classifier):
 
     @classmethod
     def claims(cls, path: pathlib.Path) -> bool:
-        return (path / "saved_model.pb").exists()
+        return (path / "saved_model.pb").is_file()
 
     @classmethod
-    def load(cls, path: pathlib.Path) -> Self:
-        return cls(path, sha256=sha256_of_files(path, [file for file in path.rglob("*") if file.is_file()]))
+    def load(cls, path: pathlib.Path, *, trusted: bool = False) -> Self:
+        # Not `rglob` alone, which does not follow a link to a folder.
+        below = {file for folder in (path, path / "variables", path / "assets") for file in folder.rglob("*")}
+        files = [file for file in below if file.is_file()]
+        return cls(path, sha256=sha256_of_files(path, files), trusted=trusted)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         return logits_in_batches(self._run, images, self._batch_size)

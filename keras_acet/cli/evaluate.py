@@ -33,6 +33,12 @@ def _define(values: absl_flags.FlagValues) -> None:
         "the last two give no gradients and are not attacked. Needs --dataset where there is no --run_dir.",
         flag_values=values,
     )
+    absl_flags.DEFINE_boolean(
+        "trusted",
+        False,
+        "Load a SavedModel of --model although its graph touches files, the network or Python: you trust who made it.",
+        flag_values=values,
+    )
     data_flags.define(values)
     absl_flags.DEFINE_boolean(
         "resize", False, "Make the images of --ood fit, in size and number of channels.", flag_values=values
@@ -153,7 +159,7 @@ def _run(call: commands.Call) -> None:
     report_dir = pathlib.Path(flags.report_dir or _default_report_dir(flags, paths))
     # Everything that can fail for the user's reasons comes before any work.
     with call.user_errors():
-        models = [classifiers.load(path) for path in paths]
+        models = [classifiers.load(path, trusted=flags.trusted) for path in paths]
         settings = [data_flags.data_settings(model) for model in models if isinstance(model, classifiers.RunClassifier)]
         data = data_flags.load_data(flags, settings, resize=flags.resize)
         models = [classifiers.check(model, data) for model in models]

@@ -206,7 +206,7 @@ class RunResult:
     Attributes:
         name: Name of the classifier in this evaluation; different for each run.
         path: Where it was loaded from.
-        kind: Kind of file that it was loaded from: "run", "keras", "savedmodel" or "onnx".
+        kind: Kind of classifier: "run", "keras", "savedmodel", "onnx" or "function".
         method: "plain", "ceda", "acet" or null.
         flags: Flags of its training, by name.
         model_sha256: SHA-256 of its files.

@@ -1,0 +1,83 @@
+"""Finds the files beside an ONNX file that hold its weights."""
+
+import math
+import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import onnx
+
+# Bits of the types that are packed several to a byte.
+_SMALL = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "float4_e2m1fn": 4}
+
+
+def external_files(path: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the files that hold weights of an ONNX file, as the file itself names them, sorted.
+
+    Args:
+        path: The ONNX file.
+
+    Raises:
+        ValueError: If the ONNX file is damaged; if one of these files is missing, lies outside of its folder (links
+            followed) or is shorter than the weights said to be in it.
+    """
+    import onnx
+
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # of protobuf's own class
+        raise ValueError(f"{path} must be an ONNX file. Received: one that cannot be read.") from error
+    ends: dict[str, int] = {}
+    for tensor in _tensors(proto):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            place = {entry.key: entry.value for entry in tensor.external_data}
+            location = place.get("location", "")
+            ends[location] = max(ends.get(location, 0), _end(path, tensor, place))
+    return sorted(_checked(path, location, end) for location, end in ends.items())
+
+
+def _end(path: pathlib.Path, tensor: "onnx.TensorProto", place: dict[str, str]) -> int:
+    """The byte of its file where a tensor ends."""
+    import onnx
+
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        bits = _SMALL.get(dtype.name, 8 * dtype.itemsize)
+        size = (math.prod(tensor.dims) * bits + 7) // 8
+        offset, length = int(place.get("offset", 0)), int(place.get("length", size))
+    except Exception as error:
+        raise ValueError(f"{path} must say where the weights {tensor.name} lie. It does not.") from error
+    if offset < 0 or length != size:
+        raise ValueError(
+            f"{path} must give the weights {tensor.name} {size} bytes of a file, by their shape {tuple(tensor.dims)}. "
+            f"Received: {length} bytes from byte {offset} on."
+        )
+    return offset + length
+
+
+def _checked(path: pathlib.Path, location: str, end: int) -> pathlib.Path:
+    file, folder = path.parent / location, path.parent.resolve()
+    if not location or not file.resolve().is_relative_to(folder) or pathlib.PurePath(location).is_absolute():
+        raise ValueError(
+            f"{path} must have its weights in its own folder. Received: weights in {location!r}. Save it again with "
+            "onnx.save, with `location` the name of a file."
+        )
+    if not file.is_file():
+        raise ValueError(f"{path} needs the file {location!r} beside it, which holds its weights. It is not there.")
+    if file.stat().st_size < end:
+        raise ValueError(
+            f"{file} must hold the weights of {path.name}, at least {end} bytes. Received: {file.stat().st_size} bytes."
+        )
+    return file
+
+
+def _tensors(message: Any) -> Iterator["onnx.TensorProto"]:
+    """All tensors of a message, in graphs and functions however deep."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in value if hasattr(value, "__len__") else [value]:
+                yield from _tensors(inner)
