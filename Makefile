@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that share the tests, of about 2 GiB each.
+WORKERS ?= 2
 
 .PHONY: train test test-slow lint check bench clean
 
@@ -11,7 +13,7 @@ train: $(VENV)/.installed
 	$(BIN)/python -m export --run_dir=runs/digits-acet
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow

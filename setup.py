@@ -55,6 +55,7 @@ setup(
     extras_require={
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.5",  # `make test` shares the tests between two processes
             "ruff>=0.9",
             "mypy>=1.14",
             "build>=1.2",
