@@ -31,9 +31,8 @@ OPERATIONS = {
     "noise.permute_pixels": (lambda: lambda x: noise.permute_pixels(x, seed=3), IMAGES),
     "noise.gaussian_blur": (lambda: lambda x: noise.gaussian_blur(x, sigma=1.2), IMAGES),
     "noise.rescale_range": (lambda: noise.rescale_range, IMAGES),
-    "noise.UniformNoise": (lambda: noise.UniformNoise(seed=0), IMAGES),
-    "noise.PermutedNoise": (lambda: noise.PermutedNoise(seed=0), IMAGES),
     "noise.PaperNoise": (lambda: noise.PaperNoise(seed=0), IMAGES),
+    "noise.every_kind": (lambda: every_kind(), IMAGES),
     "attack.PGD": (lambda: lambda x, a=pgd(): a.maximize(brightness, x).images, IMAGES),
     "attack.PGD.momentum": (lambda: lambda x, a=pgd(momentum=0.75): a.maximize(brightness, x).images, IMAGES),
     "attack.PGD.random": (
@@ -59,19 +58,28 @@ def penalty_operation(**arguments):
     return lambda x: penalty.sample(x, bright_network).images
 
 
+def every_kind():
+    kinds = [noise.build(name, seed=seed) for seed, name in enumerate(noise.names())]
+    return lambda x: tf.concat([kind(x) for kind in kinds], axis=0)
+
+
 # XLA draws random numbers with another algorithm: the same seed gives another, equally reproducible, sequence there.
 RANDOM = {
     "noise.permute_pixels",
-    "noise.UniformNoise",
-    "noise.PermutedNoise",
     "noise.PaperNoise",
+    "noise.every_kind",
     "attack.PGD.random",
     "penalties.ConfidencePenalty",
     "penalties.ConfidencePenalty.pool",
 }
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+SLOW = {"noise.every_kind"}  # the compiler takes seconds for each kind
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in OPERATIONS]
+)
 def test_all_ways_to_run_agree(name):
     make, example = OPERATIONS[name]
     expected = make()(tf.constant(example)).numpy()
@@ -94,7 +102,7 @@ def test_all_ways_to_run_agree(name):
 
 
 def test_the_list_covers_every_public_operation():
-    covered = {name.split(".")[1] for name in OPERATIONS}
+    covered = {name.split(".")[1] for name in OPERATIONS} | {noise.kind(name).__name__ for name in noise.names()}
     parts = (losses, noise, projections, attack, penalties)
     for module in parts:
         for name in dir(module):

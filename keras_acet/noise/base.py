@@ -26,6 +26,7 @@ class Noise(SeededLayer):
 
     Attributes:
         takes_vectors: Whether the images may be of any shape; if not, they need height, width and channels.
+        has_content: Whether the images show something, as letters and photographs do.
 
     Example:
 
@@ -40,6 +41,7 @@ class Noise(SeededLayer):
     """
 
     takes_vectors: ClassVar[bool] = False
+    has_content: ClassVar[bool] = False
 
     def __init__(self, *, seed: int | keras.random.SeedGenerator | None = None, name: str | None = None):
         super().__init__(seed=seed, name=name)

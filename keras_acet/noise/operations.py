@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from keras_acet.noise._checks import check_images
 
-_NUM_SIDE_TAPS = 7  # taps -7..7: a 15x15 kernel
+_RADIUS = 7  # the paper's: taps -7..7, a 15x15 kernel
+_SMALLEST_VARIANCE = 1e-12  # exp(-1 / 1e-12) is 0, so that a sigma of 0 leaves an image as it is
 
 
 def permute_pixels(images: tf.Tensor, *, seed: int | keras.random.SeedGenerator) -> tf.Tensor:
@@ -33,11 +34,11 @@ def permute_pixels(images: tf.Tensor, *, seed: int | keras.random.SeedGenerator)
     return tf.reshape(permuted, tf.shape(images))
 
 
-def gaussian_blur(images: tf.Tensor, *, sigma: float | tf.Tensor) -> tf.Tensor:
+def gaussian_blur(images: tf.Tensor, *, sigma: float | tf.Tensor, radius: int = _RADIUS) -> tf.Tensor:
     """Applies a Gaussian low-pass filter.
 
-    Convolves each channel with the kernel `w[s, t] ~ exp(-(s^2 + t^2) / (2 sigma^2))`, `s, t = -7..7`, normalised
-    to sum 1, the image continued symmetrically at its borders (`... x1 x0 | x0 x1 ...`).
+    Convolves each channel with the kernel `w[s, t] ~ exp(-(s^2 + t^2) / (2 sigma^2))`, `s, t = -radius..radius`,
+    normalised to sum 1, the image continued symmetrically at its borders (`... x1 x0 | x0 x1 ...`).
 
     The kernel is a product of two one-dimensional ones and the border rule is linear, so the filter is written as
     one small matrix per axis: `out = A x A^T` for every channel. That costs two matrix products instead of a 15x15
@@ -45,7 +46,9 @@ def gaussian_blur(images: tf.Tensor, *, sigma: float | tf.Tensor) -> tf.Tensor:
 
     Args:
         images: Float tensor of shape `(batch, height, width, channels)`.
-        sigma: Standard deviation in pixels, positive: a scalar, or shape `(batch,)` for one per image.
+        sigma: Standard deviation in pixels, at least 0: a scalar, or shape `(batch,)` for one per image. 0 leaves an
+            image as it is.
+        radius: Where the kernel ends, in pixels; the paper: 7.
 
     Returns:
         Float tensor of the shape of `images`.
@@ -57,19 +60,19 @@ def gaussian_blur(images: tf.Tensor, *, sigma: float | tf.Tensor) -> tf.Tensor:
     """
     images = check_images(images, "gaussian_blur")
     sigma = tf.cast(sigma, images.dtype)[..., None]
-    offsets = tf.range(-_NUM_SIDE_TAPS, _NUM_SIDE_TAPS + 1, dtype=images.dtype)
-    taps = tf.exp(-(offsets**2) / (2 * sigma**2))
+    offsets = tf.range(-radius, radius + 1, dtype=images.dtype)
+    taps = tf.exp(-(offsets**2) / tf.maximum(2 * sigma**2, _SMALLEST_VARIANCE))
     taps /= tf.reduce_sum(taps, axis=-1, keepdims=True)
-    rows = tf.einsum("...t,thi->...hi", taps, _symmetric_shifts(images.shape[1], images.dtype))
-    columns = tf.einsum("...t,twj->...wj", taps, _symmetric_shifts(images.shape[2], images.dtype))
+    rows = tf.einsum("...t,thi->...hi", taps, _symmetric_shifts(images.shape[1], radius, images.dtype))
+    columns = tf.einsum("...t,twj->...wj", taps, _symmetric_shifts(images.shape[2], radius, images.dtype))
     if sigma.shape.rank == 1:
         return tf.einsum("hi,nijc,wj->nhwc", rows, images, columns)
     return tf.einsum("nhi,nijc,nwj->nhwc", rows, images, columns)
 
 
-def _symmetric_shifts(size: int, dtype: tf.DType) -> tf.Tensor:
-    """Matrices `S` of shape `(15, size, size)`: `(S[t] x)[i] = x[i + t - 7]`, continued symmetrically."""
-    position = np.arange(size) + np.arange(-_NUM_SIDE_TAPS, _NUM_SIDE_TAPS + 1)[:, None]
+def _symmetric_shifts(size: int, radius: int, dtype: tf.DType) -> tf.Tensor:
+    """Matrices `S` of shape `(2 radius + 1, size, size)`: `(S[t] x)[i] = x[i + t - radius]`, symmetric at the ends."""
+    position = np.arange(size) + np.arange(-radius, radius + 1)[:, None]
     position %= 2 * size  # the symmetric continuation has period 2 * size
     position = np.where(position < size, position, 2 * size - 1 - position)
     return tf.constant(position[..., None] == np.arange(size), dtype=dtype)

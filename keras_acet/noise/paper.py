@@ -19,8 +19,8 @@ class PaperNoise(Noise):
     [0, 1] (`rescale_range`).
 
     Args:
-        min_sigma: Smallest standard deviation of the blur in pixels, positive.
-        max_sigma: Largest one, at least `min_sigma`.
+        min_sigma: Smallest standard deviation of the blur in pixels, at least 0, which is no blur; the paper: 1.
+        max_sigma: Largest one, at least `min_sigma`; the paper: 2.5.
         sigma_per: `"batch"` draws one sigma for all images of a batch, as published; `"image"` one for each.
         seed: int or `keras.random.SeedGenerator`; None draws one from Keras' global generator.
 
@@ -29,7 +29,7 @@ class PaperNoise(Noise):
             augmented training batch.
 
     Raises:
-        ValueError: If a sigma is not positive, the two are out of order, or the images are not of rank 4.
+        ValueError: If a sigma is negative, the two are out of order, or the images are not of rank 4.
 
     Source: Hein et al., CVPR 2019, arXiv:1812.05720, and the authors' code. Differs:
         1. A constant image gives zeros instead of a division by zero.
@@ -46,9 +46,9 @@ class PaperNoise(Noise):
         name: str | None = None,
     ):
         super().__init__(seed=seed, name=name)
-        if not 0 < min_sigma <= max_sigma:
+        if not 0 <= min_sigma <= max_sigma < float("inf"):
             raise ValueError(
-                "The blur needs 0 < `min_sigma` <= `max_sigma`, in pixels; the paper's are 1.0 and 2.5. "
+                "The blur needs 0 <= `min_sigma` <= `max_sigma`, in pixels; the paper's are 1.0 and 2.5. "
                 f"Received: min_sigma={min_sigma}, max_sigma={max_sigma}."
             )
         if sigma_per not in ("batch", "image"):

@@ -114,13 +114,16 @@ class Recipe:
 
     # Noise.
     noise: str | None = choice(
-        "The out-distribution: half permuted images, half uniform, blurred and rescaled; or one of the halves alone "
-        "(default: paper; uniform for vectors).",
+        "The out-distribution: half permuted images, half uniform, blurred and rescaled; or another kind of images "
+        "without content (default: paper; uniform for vectors).",
         kinds_of_noise(),
         None,
     )
     min_sigma: float = number(
-        "Smallest standard deviation of the blur, in pixels, positive.", "(0, inf)", 1.0, ", in pixels; the paper: 1.0"
+        "Smallest standard deviation of the blur, in pixels, 0 for none.",
+        "[0, inf)",
+        1.0,
+        ", in pixels; the paper: 1.0",
     )
     max_sigma: float = number(
         "Largest standard deviation of the blur, in pixels.", "(0, inf)", 2.5, ", in pixels; the paper: 2.5"
