@@ -35,7 +35,7 @@ FLAGS = [
     ("no largest step", ["--dataset=mnist", "--step_schedule=loguniform"], "smaller; they are None and None"),
     ("largest step for nothing", ["--dataset=mnist", "--step_size_max=0.1"], "--step_size_max=0.1 is for --step_sch"),
     ("no steps", ["--num_steps=0"], "--num_steps must be at least 1. Received: num_steps=0"),
-    ("sigma zero", ["--min_sigma=0"], "must be in (0, inf), in pixels; the paper: 1.0"),
+    ("sigma negative", ["--min_sigma=-1"], "must be in [0, inf), in pixels; the paper: 1.0"),
     ("sigma infinite", ["--max_sigma=inf"], "must be in (0, inf), in pixels; the paper: 2.5"),
     ("sigma order", ["--min_sigma=3"], "--max_sigma must be at least --min_sigma"),
     ("noise fraction", ["--noise_fraction=1.5"], "must be in (0, 1]"),
