@@ -1,7 +1,7 @@
 """A page to try an exported model in a browser: static files that run its ONNX file with onnxruntime-web.
 
 `write_demo` writes them. Browsers load scripts and WebAssembly only from a server: any one that serves files does,
-without special headers, such as `python -m http.server --directory DIRECTORY`. No request leaves the page.
+without special headers, such as `python -m http.server --bind 127.0.0.1 --directory DIR`. No request leaves the page.
 """
 
 import json
@@ -47,7 +47,7 @@ def write_demo(
         labels: None, or int array of shape `(n,)`.
 
     Returns:
-        `pathlib.Path` of the directory. To see the page: `python -m http.server --directory DIRECTORY`.
+        `pathlib.Path` of the directory. To see it: `python -m http.server --bind 127.0.0.1 --directory DIR`.
 
     Raises:
         ValueError: If the version has no `model.onnx` or `metadata.json`, its data are not images of 1 or 3 channels,

@@ -1,9 +1,10 @@
 """`MODEL_CARD.md`: the metadata as a page for people."""
 
-import re
 from typing import Any
 
 import jinja2
+
+from keras_acet.report.formatting import markdown
 
 from .metadata import Metadata
 
@@ -20,9 +21,10 @@ def render(metadata: Metadata, verification: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # Markdown; a bar alone would end a cell
+        autoescape=True,
+        finalize=markdown,
     )
-    environment.filters |= {"rate": _rate, "percent": _percent, "cell": _cell}
+    environment.filters |= {"rate": _rate, "percent": _percent, "texts": _texts}
     variants = {"float32": metadata, **metadata.variants}
     template = environment.get_template("model_card.jinja")
     return template.render(metadata=metadata, variants=variants, verification=verification).rstrip() + "\n"
@@ -31,10 +33,9 @@ def render(metadata: Metadata, verification: dict[str, Any]) -> str:
 _FOLDER = __file__.removesuffix("model_card.py") + "templates"
 
 
-def _cell(text):
-    """Text that stays one cell, and text, in Markdown."""
-    text = re.sub(r"([\\`*_<>|\[\]])", r"\\\1", str(text))
-    return " ".join(text.split())
+def _texts(values):
+    """Each escaped on its own, before they are joined."""
+    return [markdown(value) for value in values]
 
 
 def _rate(value):

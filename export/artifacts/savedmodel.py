@@ -82,15 +82,32 @@ class SavedModel(Artifact):
 
     def usage(self, version: pathlib.Path, metadata: "Metadata", clients: str) -> dict[str, str]:
         name = shlex.quote(metadata.name)
-        volume = shlex.quote(f"{version.parent.resolve()}:/models/{metadata.name}:ro")
-        commands = {
-            "Serve the SavedModel": f"docker run -p 8500:8500 -p 8501:8501 -v {volume} -e MODEL_NAME={name} "
-            "tensorflow/serving:2.21.0"
-        }
+        commands = {"Serve the SavedModel": _docker_run(version.parent.resolve(), metadata.name)}
         if takes_files(metadata.input.shape):
             about = shlex.quote(str(version / "metadata.json"))
             commands["Ask it"] = f"{clients} rest --model {name} --metadata {about} IMAGE.png"
         return commands
+
+
+def _docker_run(folder, name):
+    """The command that serves the model on this machine alone, confined as in `serving/docker-compose.yml`."""
+    fields = ["type=bind", f"source={folder}", f"target=/models/{name}", "readonly"]
+    mount = ",".join('"{}"'.format(field.replace('"', '""')) for field in fields)  # docker reads a line of CSV
+    options = {
+        "publish": ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"],  # the server has no authentication
+        "mount": [mount],
+        "env": [f"MODEL_NAME={name}"],
+        "user": ["65534:65534"],
+        "tmpfs": ["/tmp"],
+        "cap-drop": ["ALL"],
+        "security-opt": ["no-new-privileges"],
+        "memory": ["2g"],
+        "cpus": ["2"],
+        "pids-limit": ["512"],
+        "log-opt": ["max-size=10m"],
+    }
+    given = [f"--{option}={value}" for option, values in options.items() for value in values]
+    return shlex.join(["docker", "run", "--rm", "--init", "--read-only", *given, "tensorflow/serving:2.21.0"])
 
 
 def write_savedmodel(

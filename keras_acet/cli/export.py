@@ -162,7 +162,9 @@ def _run(call: commands.Call) -> None:
             page = demo.write_demo(
                 version, directory / "demo", images=data.test_images[:12], labels=data.test_labels[:12]
             )
-        print(f"Try it in a browser:   {_python()} -m http.server --directory {shlex.quote(str(page))}")
+        print(
+            f"Try it in a browser:   {_python()} -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(page))}"
+        )
 
 
 def _formats(flags: absl_flags.FlagValues) -> list[str]:

@@ -1,6 +1,10 @@
-"""Numbers as text."""
+"""Numbers as text, and text as what a page or a table takes for text alone, whatever a stranger called a folder."""
 
+import re
 from collections.abc import Callable
+from typing import Any
+
+import markupsafe
 
 from keras_acet.evaluation.results import Measured
 
@@ -70,3 +74,29 @@ def interval(measured: Measured | None, text: Callable[[float], str] = rate) -> 
 def value(measured: Measured | None) -> float | None:
     """The number itself, `None` when there is none."""
     return None if measured is None else measured.value
+
+
+def markdown(value: Any) -> Any:
+    """Escapes what Markdown, and the HTML in it, would take for markup; jinja2's autoescape then leaves it alone.
+
+    >>> print(markdown("a|b <img src=x> *c* x_1 _d_"))
+    a\\|b &lt;img src=x> \\*c\\* x_1 \\_d\\_
+    """
+    if hasattr(value, "__html__"):
+        return value
+    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
+    text = re.sub(r"[\\`*\[\]|~$]", r"\\\g<0>", text)
+    return markupsafe.Markup(re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text))  # within a word it is no markup
+
+
+def csv_cell(value: Any) -> Any:
+    """Puts an apostrophe before text that a spreadsheet would compute: what begins with = + - @, a tab or a new line.
+
+    Numbers stay as they are.
+
+    >>> csv_cell("=HYPERLINK(A1)"), csv_cell("digits"), csv_cell(-0.5)
+    ("'=HYPERLINK(A1)", 'digits', -0.5)
+
+    Source: OWASP, "CSV Injection".
+    """
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r\n") else value

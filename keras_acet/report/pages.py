@@ -3,12 +3,11 @@
 import re
 
 import jinja2
-import markupsafe
 
 from keras_acet.evaluation.results import Results
 from keras_acet.report import tables
 from keras_acet.report.figures.style import Figure
-from keras_acet.report.formatting import number, percent
+from keras_acet.report.formatting import markdown, number, percent
 from keras_acet.report.sentences import flat_shares, headline, held_out, success_rates
 from keras_acet.typed_json import to_json
 
@@ -46,13 +45,4 @@ def _environment(finalize):
     return environment
 
 
-def _markdown_text(value):
-    """Escapes what Markdown, and the HTML in it, would take for markup; the autoescape then leaves it alone."""
-    if hasattr(value, "__html__"):
-        return value
-    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
-    text = re.sub(r"[\\`*\[\]|~$]", r"\\\g<0>", text)
-    return markupsafe.Markup(re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text))  # within a word it is no markup
-
-
-FINALIZE = {"html": None, "markdown": _markdown_text}
+FINALIZE = {"html": None, "markdown": markdown}

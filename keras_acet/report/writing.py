@@ -14,6 +14,7 @@ from keras_acet.evaluation import results as make_results
 from keras_acet.evaluation.results import SCHEMA_VERSION
 from keras_acet.files import whole_file
 from keras_acet.report import figures
+from keras_acet.report.formatting import csv_cell
 from keras_acet.report.pages import render
 from keras_acet.report.tables import MEASURED
 from keras_acet.typed_json import from_json, to_json
@@ -116,5 +117,5 @@ def _csv(results):
                 measured = getattr(row, name)
                 for end, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
                     line[name + suffix] = None if measured is None else getattr(measured, end)
-            writer.writerow(line)
+            writer.writerow({name: csv_cell(value) for name, value in line.items()})
     return text.getvalue()

@@ -542,5 +542,5 @@ def test_opened_as_a_file_it_says_how_to_serve_it(browser, pages):
     while not shown.is_displayed():  # it appears a second later
         assert time.monotonic() < end
         time.sleep(0.05)
-    assert "python -m http.server --directory DIR" in shown.text
+    assert "python -m http.server --bind 127.0.0.1 --directory DIR" in shown.text
     assert not browser.find_element("css selector", "#page").is_displayed()

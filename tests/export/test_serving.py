@@ -6,15 +6,18 @@ The servers here are small ones that speak TensorFlow Serving's protocols, with 
 
 import base64
 import concurrent.futures
+import csv
 import http.server
 import io
 import json
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import threading
+import types
 
 import grpc
 import keras
@@ -278,22 +281,81 @@ def test_kubernetes_starts_the_same_server():
         "rest": options["rest_api_port"],
     }
     assert server["resources"]["limits"]["cpu"] == options["tensorflow_intra_op_parallelism"]
-    assert set(server["resources"]["requests"]) == set(server["resources"]["limits"]) == {"cpu", "memory"}
+    assert (
+        set(server["resources"]["requests"])
+        == set(server["resources"]["limits"])
+        == {
+            "cpu",
+            "memory",
+            "ephemeral-storage",
+        }
+    )
     assert {mount["mountPath"] for mount in server["volumeMounts"]} == {"/models", "/config", "/tmp"}
 
 
 def test_kubernetes_confines_its_containers():
     spec = pod()
     assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] > 0
-    assert spec["automountServiceAccountToken"] is False
+    assert spec["automountServiceAccountToken"] is False and spec["enableServiceLinks"] is False
+    assert "USER 65534:65534" in (SERVING / "kubernetes" / "model.Dockerfile").read_text()
     volumes = {volume["name"] for volume in spec["volumes"]}
     for container in spec["initContainers"] + spec["containers"]:
         context = container["securityContext"]
         assert context["readOnlyRootFilesystem"] and not context["allowPrivilegeEscalation"]
         assert context["capabilities"] == {"drop": ["ALL"]}
-        assert "limits" in container["resources"]
+        assert set(container["resources"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}
         assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
         assert ":" in container["image"] and not container["image"].endswith(":latest")
+
+
+def test_every_way_to_serve_confines_the_server_alike():
+    """Compose, Kubernetes, and the command that an export prints."""
+    service, spec = compose(), pod()
+    (server,) = spec["containers"]
+    (command,) = (
+        savedmodel.SavedModel()
+        .usage(
+            pathlib.Path("out/digits-acet/1"),
+            types.SimpleNamespace(name="digits-acet", input=types.SimpleNamespace(shape=[2])),
+            "CLIENTS",
+        )
+        .values()
+    )
+    words = shlex.split(command)
+    given = [word.removeprefix("--").partition("=")[::2] for word in words[2:-1]]
+    options = {name: [value for other, value in given if other == name] for name, _ in given}
+    limits = service["deploy"]["resources"]["limits"]
+    assert words[-1] == service["image"] == server["image"]
+    assert options["publish"] == service["ports"] and all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert options["user"] == [service["user"]]
+    assert service["user"] == "{runAsUser}:{runAsGroup}".format(**spec["securityContext"])
+    assert options["cap-drop"] == service["cap_drop"] == server["securityContext"]["capabilities"]["drop"]
+    assert {"read-only", "init", "rm"} <= set(options) and service["read_only"] and service["init"]
+    assert service["security_opt"] == ["no-new-privileges:true"] and options["security-opt"] == ["no-new-privileges"]
+    assert options["memory"] == ["2g"] and limits["memory"] == "2G" and server["resources"]["limits"]["memory"] == "2Gi"
+    assert options["cpus"] == [limits["cpus"]] == [server["resources"]["limits"]["cpu"]]
+    assert options["pids-limit"] == [str(limits["pids"])]
+    assert options["tmpfs"] == service["tmpfs"] == ["/tmp"]
+    assert options["log-opt"] == ["max-size=" + service["logging"]["options"]["max-size"]]
+
+
+@pytest.mark.parametrize("folder", ["a b", "a:b", "a,b", 'a"b', "a;touch x", "$(touch x)", "-v=/:/x"])
+def test_a_folder_of_any_name_is_mounted_and_nothing_else(folder):
+    version = pathlib.Path("/out") / folder / "net" / "1"
+    about = types.SimpleNamespace(name="net", input=types.SimpleNamespace(shape=[2]))
+    (command,) = savedmodel.SavedModel().usage(version, about, "CLIENTS").values()
+    (mount,) = [word.removeprefix("--mount=") for word in shlex.split(command) if word.startswith("--mount=")]
+    (fields,) = csv.reader([mount])  # as docker reads it
+    assert fields == ["type=bind", f"source=/out/{folder}/net", "target=/models/net", "readonly"]
+
+
+def test_only_pods_with_the_label_may_ask_the_server():
+    policy = manifest("kubernetes/networkpolicy.yaml")["spec"]
+    assert policy["podSelector"]["matchLabels"] == manifest("kubernetes/service.yaml")["spec"]["selector"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"} and policy["egress"] == []
+    inside = {port["name"] for port in pod()["containers"][0]["ports"]}
+    for rule in policy["ingress"]:
+        assert rule["from"] and {port["port"] for port in rule["ports"]} <= inside
 
 
 def test_kubernetes_brings_the_model_where_the_server_looks():

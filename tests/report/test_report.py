@@ -2,6 +2,7 @@ import copy
 import csv
 import dataclasses
 import html.parser
+import io
 import json
 import re
 import struct
@@ -13,6 +14,7 @@ import pytest
 from keras_acet import report
 from keras_acet.evaluation.arrays import Arrays, NoisePairs, PlaneMaps, ShownImages
 from keras_acet.evaluation.results import BoundAtRadius, IntervalBoundsResult, Results, RunResult, Settings
+from keras_acet.report import writing
 from keras_acet.report.figures.confidences import roc
 from keras_acet.report.figures.maps import draw_borders
 from keras_acet.report.formatting import MISSING, number, percent, rate
@@ -484,3 +486,12 @@ def test_interval_bounds_stand_beside_attacked_confidences(moons, markdown):
     assert "| .001 | .100 / .125 / 100 % |" in text and "| .3 | .200 / >.999 / 25.0 % |" in text
     assert "Interval bounds are loose for a network that was not trained for them" in " ".join(text.split())
     assert "the bound for any attack" not in markdown
+
+
+@pytest.mark.parametrize("name", ["=HYPERLINK(A1)", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"])
+def test_no_cell_of_the_csv_is_a_formula(name):
+    results = example()[0]
+    row = dataclasses.replace(results.runs[0].rows[0], set=name, note=name)
+    run = dataclasses.replace(results.runs[0], name=name, method=name, rows=[row])
+    (line,) = csv.DictReader(io.StringIO(writing._csv(dataclasses.replace(results, runs=[run])), newline=""))
+    assert {line[column] for column in ("run", "method", "set", "note")} == {f"'{name}"}

@@ -4,3 +4,4 @@
 FROM busybox:1.37
 ARG NAME
 COPY ${NAME} /models/${NAME}
+USER 65534:65534
