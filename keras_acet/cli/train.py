@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags as absl_flags
 
 from keras_acet.cli import commands
-from keras_acet.training import flag_files
+from keras_acet.training import flag_files, methods
 from keras_acet.training.recipe import Recipe
 from keras_acet.training.settings import Setting, write
 
@@ -77,12 +77,19 @@ def _define_setting(name: str, setting: Setting, text: str, values: absl_flags.F
 
 
 def _recipe(flags: absl_flags.FlagValues) -> Recipe:
-    given = {}
-    for name, setting in Recipe.settings().items():
-        value = flags[name].value
-        if value is not None:
-            given[name] = setting.read(name, ",".join(value)) if isinstance(value, list) else value
-    return Recipe.for_dataset(given.pop("dataset", Recipe.dataset), **given)
+    given = {name: flags[name].value for name in Recipe.settings() if flags[name].value is not None}
+    return Recipe.from_flags({name: write(value) for name, value in given.items()})
+
+
+def _dropped(call: commands.Call, recipe: Recipe) -> dict[str, str]:
+    """What the user gave that means nothing: all that was typed, and of a flag file what differs from the default."""
+    default = Recipe.from_flags({"dataset": recipe.dataset, "method": recipe.method})
+
+    def counts(name: str) -> bool:
+        where = call.given.get(name, "--recipe")  # which only proposes
+        return not where.startswith("--recipe") and (not where or getattr(recipe, name) != getattr(default, name))
+
+    return {name: reason for name, reason in recipe.unused().items() if counts(name)}
 
 
 def _run(call: commands.Call) -> None:
@@ -111,6 +118,8 @@ def _run(call: commands.Call) -> None:
     with run:
         for note in run.progress.notes:
             call.note(note)
+        if dropped := _dropped(call, run.recipe):
+            call.note(commands.as_flags(methods.as_line(dropped), flags))
         if run.progress.epoch:
             print(f"Going on after epoch {run.progress.epoch} of {recipe.epochs}.")
         try:

@@ -9,7 +9,8 @@ import keras
 from keras_acet import attack, noise
 from keras_acet.datasets import Data
 from keras_acet.penalties import Penalty
-from keras_acet.training.recipe import METHODS, Recipe
+from keras_acet.training.methods import METHODS
+from keras_acet.training.recipe import Recipe
 
 
 def penalty(recipe: Recipe, data: Data, steps_per_epoch: int) -> Penalty | None:
@@ -26,7 +27,7 @@ def penalty(recipe: Recipe, data: Data, steps_per_epoch: int) -> Penalty | None:
     Raises:
         ValueError: If the noise does not fit the data.
     """
-    module = METHODS[recipe.method]
+    module = METHODS[recipe.method].penalty
     if module is None:
         return None
     from_recipe = importlib.import_module(f"keras_acet.penalties.{module}").from_recipe

@@ -2,18 +2,18 @@
 
 import dataclasses
 import pathlib
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from keras_acet.noise import names as kinds_of_noise
-from keras_acet.training import flag_files
+from keras_acet.training import flag_files, methods
+from keras_acet.training.methods import METHODS
 from keras_acet.training.settings import PIXELS, Setting, choice, number, setting, whole, write
 
 if TYPE_CHECKING:
     from keras_acet.datasets import Data
 
-# Method -> the module of `penalties` whose `from_recipe` makes its penalty; None where there is no penalty.
-METHODS = {"plain": None, "ceda": "confidence", "acet": "confidence"}
 # Settings of where a run reads and writes, not of what it computes.
 _NOT_SETTINGS = {
     "run_dir": "give it to `train`",
@@ -220,16 +220,30 @@ class Recipe:
             TypeError: If a change is no setting, or of another type.
             ValueError: As `Recipe`.
 
+        Warns:
+            UserWarning: If a change means nothing with the other settings, such as a radius with `method="plain"`.
+
         >>> Recipe.for_dataset("cifar10", method="plain", epochs=3).learning_rate
         0.1
         """
+        recipe, changed = cls._for_dataset(name, method, changes)
+        dropped = {name: reason for name, reason in recipe.unused().items() if name in changed}
+        if dropped:
+            warnings.warn(f"{methods.as_line(dropped)}.", stacklevel=2)
+        return recipe
+
+    @classmethod
+    def _for_dataset(cls, name: str, method: str, changes: Mapping[str, Any]) -> tuple[Self, list[str]]:
+        """The recipe, and the names of the changes that differ from the defaults."""
         flags = _defaults(name, changes.get("network"))
         defaults = cls._read({**flags, "dataset": name, "method": method})
         schedule = defaults.get("step_schedule", cls.step_schedule)
         if changes.get("step_schedule", schedule) != schedule:
             # the set's steps are for its own schedule
             defaults = {key: value for key, value in defaults.items() if key not in ("step_size", "step_size_max")}
-        return cls(**{**defaults, **changes})
+        default = {name: getattr(cls, name, None) for name in changes} | defaults
+        recipe = cls(**{**defaults, **changes})
+        return recipe, [name for name in changes if getattr(recipe, name) != default[name]]
 
     @classmethod
     def from_flags(cls, flags: Mapping[str, str]) -> Self:
@@ -242,7 +256,7 @@ class Recipe:
             ValueError: If a flag is no setting, or its text stands for no value; and as `Recipe`.
         """
         values = cls._read(flags)
-        return cls.for_dataset(values.pop("dataset", cls.dataset), **values)
+        return cls._for_dataset(values.pop("dataset", cls.dataset), values.pop("method", cls.method), values)[0]
 
     @classmethod
     def from_flagfile(cls, path: str | pathlib.Path) -> Self:
@@ -264,6 +278,10 @@ class Recipe:
         """Returns the settings as they stand in a flag file, name -> text, without those that are None."""
         values = {name: getattr(self, name) for name in self.settings()}
         return {name: write(value) for name, value in values.items() if value is not None}
+
+    def unused(self) -> dict[str, str]:
+        """Returns the settings that mean nothing with the others: name -> the setting at fault, "method=plain"."""
+        return methods.unused({name: getattr(self, name) for name in self.settings()})
 
     def load_data(self, *, data_dir: str | None = None, download: bool = True) -> "Data":
         """Loads the data as the recipe says: batches, order, augmentation, images kept back.

@@ -93,7 +93,7 @@ _KINDS = {
 
 def write(value: Any) -> str:
     """Returns the text of a value in a flag file."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def setting(kind: type, help: str, default: Any = dataclasses.MISSING, **limits: Any) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 from keras_acet import evaluation, report
 
-TINY = ["--network=mlp", "--batch_size=16", "--num_steps=2", "--num_noise=8", "--schedule=cosine", "--epochs=1"]
+TINY = ["--network=mlp", "--batch_size=16", "--num_noise=8", "--schedule=cosine", "--epochs=1"]
 SMALL = ["--num_noise=8", "--num_trials=5", "--num_bootstrap=20"]
 SHORT = [*SMALL, "--num_bounded=0", "--num_adversarial=0", "--larger_epsilon=0"]
 

@@ -14,7 +14,7 @@ from keras_acet import penalties
 from keras_acet.attack import PGD
 from keras_acet.noise import PaperNoise
 from keras_acet.training import ACETModel
-from keras_acet.training.recipe import METHODS
+from keras_acet.training.methods import METHODS
 
 IMAGES = np.random.default_rng(0).uniform(size=(16, 6, 6, 1)).astype(np.float32)
 LABELS = np.random.default_rng(1).integers(0, 3, size=16)
@@ -58,8 +58,9 @@ def test_the_list_covers_every_penalty():
 
 
 def test_every_method_of_the_command_line_makes_its_penalty_in_one_file():
-    for method, module in METHODS.items():
-        assert module is None or callable(importlib.import_module(f"keras_acet.penalties.{module}").from_recipe), method
+    for name, method in METHODS.items():
+        module = method.penalty
+        assert module is None or callable(importlib.import_module(f"keras_acet.penalties.{module}").from_recipe), name
 
 
 @every_penalty

@@ -10,7 +10,7 @@ from helpers.places import ROOT
 
 import keras_acet as ka
 from keras_acet.training import flag_files, runs
-from keras_acet.training.recipe import METHODS
+from keras_acet.training.methods import METHODS
 
 SETS = ("mnist", "svhn", "cifar10", "cifar100")
 
@@ -124,7 +124,9 @@ def test_docstring_tells_all_settings():
 
 
 def tiny(images_npz, **changes):
-    changes = {"network": "mlp", "batch_size": 16, "epochs": 2, "num_steps": 2, "schedule": "cosine", **changes}
+    changes = {"network": "mlp", "batch_size": 16, "epochs": 2, "schedule": "cosine", **changes}
+    if changes.get("method") != "plain":
+        changes["num_steps"] = 2
     return ka.Recipe.for_dataset(f"npz:{images_npz}", **changes)
 
 

@@ -1,0 +1,75 @@
+"""The methods of training, and which settings of a recipe mean something with which others."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to train.
+
+    Args:
+        penalty: The module of `keras_acet.penalties` whose `from_recipe` makes the penalty; None for no penalty. It is
+            a name because the command line lists the methods without TensorFlow.
+        settings: The settings of a recipe that this penalty reads, beyond those of all training.
+    """
+
+    penalty: str | None
+    settings: tuple[str, ...] = ()
+
+
+_NOISE = ("noise", "min_sigma", "max_sigma", "sigma_per", "noise_fraction", "penalty_weight", "penalty_ramp_epochs")
+_STEPS = ("num_steps", "step_schedule", "step_size", "step_size_max", "attack_momentum", "attack_start")
+_ATTACK = ("epsilon", *_STEPS, "image_start_probability", "attack_precision")
+_POOL = ("adversary", "pool_size", "refresh_probability")
+
+METHODS = {
+    "plain": Method(None),
+    "ceda": Method("confidence", _NOISE),
+    "acet": Method("confidence", (*_NOISE, *_ATTACK, *_POOL)),
+}
+# Setting -> another setting, and the values of it with which the first means something.
+_NEEDS = {
+    "momentum": ("optimizer", ("sgd",)),
+    "drop_epochs": ("schedule", ("steps",)),
+    "crop_padding": ("augmentation", ("crop", "flip_crop")),
+    **dict.fromkeys(("min_sigma", "max_sigma", "sigma_per"), ("noise", ("paper",))),
+    **dict.fromkeys(("pool_size", "refresh_probability"), ("adversary", ("persistent",))),
+}
+
+
+def unused(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Finds the settings that mean nothing with the others; one that is 0 asks for nothing.
+
+    Args:
+        settings: All settings of a recipe. One that is None, which the data decide, rules nothing out.
+
+    Returns:
+        Name -> the setting that it has no meaning with, such as "method=plain".
+
+    >>> unused({"method": "plain", "epsilon": 0.3, "optimizer": "adam", "momentum": 0.9})
+    {'epsilon': 'method=plain', 'momentum': 'optimizer=adam'}
+    """
+    method = settings["method"]
+    of_methods = {name for one in METHODS.values() for name in one.settings}
+    found = {}
+    for name in (name for name, value in settings.items() if value):
+        other, values = _NEEDS.get(name, ("", ()))
+        if name in of_methods and name not in METHODS[method].settings:
+            found[name] = f"method={method}"
+        elif other and settings.get(other) not in (None, *values):
+            found[name] = f"{other}={settings[other]}"
+    return found
+
+
+def as_line(names: Mapping[str, str]) -> str:
+    """Returns the sentence on settings that mean nothing, from what `unused` found.
+
+    >>> as_line({"epsilon": "method=plain", "num_steps": "method=plain", "momentum": "optimizer=adam"})
+    'not used: `epsilon`, `num_steps` with `method=plain`; `momentum` with `optimizer=adam`'
+    """
+    reasons: dict[str, list[str]] = {}
+    for name, reason in names.items():
+        reasons.setdefault(reason, []).append(f"`{name}`")
+    return "not used: " + "; ".join(f"{', '.join(group)} with `{reason}`" for reason, group in reasons.items())
