@@ -7,33 +7,40 @@ The lower panels show the confidence on digits that are moved away along random 
 nearest centre of the RBF network; the line is the proven bound of the RBF network.
 """
 
-import argparse
-import pathlib
+import sys
 
-import keras
-import matplotlib.figure
-import numpy as np
+from absl import flags as absl_flags
 
-from keras_acet import datasets, metrics, networks, theory
-from keras_acet.report.figures.maps import draw_confidence, draw_points
-from keras_acet.report.figures.style import COLORS, drawing
+from keras_acet.cli import commands
+
+with commands.quiet_start():
+    import keras
+    import matplotlib.figure
+    import numpy as np
+
+    from keras_acet import datasets, metrics, networks, theory
+    from keras_acet.report.figures.maps import draw_confidence, draw_points
+    from keras_acet.report.figures.style import COLORS, drawing
 
 LOW, HIGH = -2, 3  # of the plane
 EPSILON = 0.05
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", default="rbf.png", type=pathlib.Path)
-    output = parser.parse_args().output
+def define(values):
+    absl_flags.DEFINE_string("output", "rbf.png", "The picture.", flag_values=values)
+
+
+def run(call):
+    output = call.flags.output
+    commands.check_output("output", output)
     moons, digits = datasets.load("moons", batch_size=100), datasets.load("digits")
-    with drawing():
+    with drawing(), call.user_errors():
         figure = matplotlib.figure.Figure(figsize=(7, 6.4), layout="constrained")
         above, below = figure.subplots(2, 2)
         image = draw_plane(above, {"ReLU": trained(networks.mlp, moons), "RBF": trained(networks.rbf, moons)}, moons)
         figure.colorbar(image, ax=list(above), shrink=0.9).set_label("confidence")
         draw_rays(below, trained(networks.mlp, digits), trained(networks.rbf, digits), digits)
-        figure.savefig(output, dpi=110)
+        figure.savefig(output, format="png", dpi=110)
     print(f"Drawn: {output}")
 
 
@@ -86,5 +93,9 @@ def draw_rays(axes, relu, rbf, data):
     axes[1].legend(loc="center right")
 
 
+COMMAND = commands.Command(
+    doc=__doc__, define=define, run=run, example="--output=rbf.png", when_stopped="nothing was drawn"
+)
+
 if __name__ == "__main__":
-    main()
+    sys.exit(COMMAND.main())

@@ -8,31 +8,46 @@
 The last column shows the linear regions of the network on the square of the second column.
 """
 
-import argparse
 import io
-import pathlib
+import sys
 
-import matplotlib.figure
-from PIL import Image
+from absl import flags as absl_flags
 
-from keras_acet import classifiers, datasets
-from keras_acet.evaluation import maps
-from keras_acet.report.figures.maps import draw_borders, draw_confidence, draw_points
-from keras_acet.report.figures.style import drawing
+from keras_acet.cli import commands
+
+with commands.quiet_start():
+    import matplotlib.figure
+    from PIL import Image
+
+    from keras_acet import classifiers, datasets
+    from keras_acet.evaluation import maps
+    from keras_acet.report.figures.maps import draw_borders, draw_confidence, draw_points
+    from keras_acet.report.figures.style import drawing
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run_dir", required=True, help="runs of train.py --dataset=moons, with commas between them")
-    parser.add_argument("--output", default="two_moons.png", type=pathlib.Path)
-    arguments = parser.parse_args()
-    data = datasets.load("moons")
+def define(values):
+    absl_flags.DEFINE_string(
+        "run_dir", None, "Runs of train.py --dataset=moons, with commas between them.", flag_values=values
+    )
+    absl_flags.DEFINE_string("output", "two_moons.png", "The picture.", flag_values=values)
+
+
+def run(call):
+    flags = call.flags
+    paths = commands.split(filter(None, [flags.run_dir]))
+    if not paths:
+        raise commands.UserError("name at least one --run_dir=RUN of train.py --dataset=moons")
+    commands.check_output("output", flags.output)
+    with call.user_errors():
+        data = datasets.load("moons")
+        models = [classifiers.check(classifiers.load(path), data) for path in paths]
     buffer = io.BytesIO()
     with drawing():
-        draw([classifiers.load(run) for run in arguments.run_dir.split(",")], data).savefig(buffer, dpi=100)
-    # 128 colours: a third of the bytes.
-    Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(arguments.output, optimize=True)
-    print(f"Drawn: {arguments.output}")
+        draw(models, data).savefig(buffer, dpi=100)
+    with call.user_errors():  # 128 colours: a third of the bytes
+        picture = Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+        picture.save(flags.output, format="PNG", optimize=True)
+    print(f"Drawn: {flags.output}")
 
 
 def draw(runs, data):
@@ -53,5 +68,9 @@ def draw(runs, data):
     return figure
 
 
+COMMAND = commands.Command(
+    doc=__doc__, define=define, run=run, example="--run_dir=RUN", when_stopped="nothing was drawn"
+)
+
 if __name__ == "__main__":
-    main()
+    sys.exit(COMMAND.main())

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from helpers.places import ROOT
 
+pytest.register_assert_rewrite("helpers.rows")  # as in a test, an assert shows its values
+
 
 class Command:
     """A running script."""

@@ -166,7 +166,7 @@ class Command:
                 rest = call.flags([call.argv[0], *lines])
                 if len(rest) > 1:
                     raise UserError(f"expected only flags, such as {self.example}; received {' '.join(rest[1:])!r}")
-                _check_one_line(call.flags)
+                _check_texts(call.flags)
             except (absl_flags.Error, ValueError, UserError) as error:
                 text = as_flags(str(error).removeprefix("ERROR:: "), call.flags)
                 raise UserError(f"{where}: {text}" if where else text) from error
@@ -197,9 +197,12 @@ def _split_off_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return files, rest
 
 
-def _check_one_line(flags: absl_flags.FlagValues) -> None:
+def _check_texts(flags: absl_flags.FlagValues) -> None:
+    """Raises ValueError if a text is empty, as that of an unset variable of the shell is, or not in one line."""
     for name in flags:
         values = flags[name].value
+        if flags[name].present and values in ("", [], [""]):
+            raise ValueError(f"--{name} is empty; give it a value or leave it out")
         for value in values if isinstance(values, list) else [values]:
             if isinstance(value, str):
                 check_one_line(value, name)
@@ -290,6 +293,17 @@ def quiet_start() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(stderr.fileno(), 2)
     logging.getLogger("tensorflow").setLevel("ERROR")
+
+
+def check_output(name: str, path: str, ending: str = ".png") -> None:
+    """Raises `UserError` unless a file can be written at the path that a flag names."""
+    file = pathlib.Path(path)
+    if file.suffix.lower() != ending:
+        raise UserError(f"--{name}={path} must end in {ending}")
+    if not file.parent.is_dir():
+        raise UserError(f"--{name}={path} must lie in a folder that exists; there is no folder {file.parent}")
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise UserError(f"--{name}={path} cannot be written; name another file")
 
 
 def split(texts: Iterable[str]) -> list[str]:

@@ -26,6 +26,7 @@ def define(values: absl_flags.FlagValues) -> None:
         "image_size",
         None,
         "Height and width that the images of folder:PATH are scaled to (default: as in training).",
+        lower_bound=1,
         flag_values=values,
     )
     absl_flags.DEFINE_multi_string(

@@ -17,42 +17,6 @@ IMAGES = DRAW.integers(0, 256, (30, 8, 8, 1), dtype=np.uint8)
 LABELS = np.arange(30) % 3
 OWN = ["--dataset=npz:mine.npz", "--method=plain", "--network=mlp", "--batch_size=8", "--epochs=1", "--num_noise=4"]
 
-# Flags alone, turned away before TensorFlow loads: (name, arguments, part of the message).
-FLAGS = [
-    ("unknown flag", ["--epsilonn=0.3"], "Unknown command line flag 'epsilonn'. Did you mean: epsilon ?"),
-    ("no flag", ["digits"], "expected only flags, such as --dataset=digits; received 'digits'"),
-    ("missing flag file", ["--flagfile=none.flags"], "The flag file none.flags cannot be read: No such file"),
-    ("unknown method", ["--method=cedar"], "flag --method=cedar: value should be one of <plain|ceda|acet>"),
-    ("no data set", ["--dataset="], "must be a name, folder:PATH or npz:PATH"),
-    ("no path", ["--dataset=npz:"], "must be a name, folder:PATH or npz:PATH"),
-    ("epsilon too large", ["--epsilon=8"], "must be in (0, 1], in pixel units; for 8-bit levels divide by 255"),
-    ("epsilon zero", ["--epsilon=0"], "must be in (0, 1]"),
-    ("epsilon nan", ["--epsilon=nan"], "must be in (0, 1]"),
-    ("epsilon no number", ["--epsilon=big"], "could not convert string to float: 'big'"),
-    ("evaluation epsilon", ["--eval_epsilon=1.5"], "must be in (0, 1]"),
-    ("step size negative", ["--step_size=-0.1"], "must be in (0, 1]"),
-    ("step size order", ["--step_size=0.3"], "a --step_size_max that is not smaller; they are 0.3 and 0.2"),
-    ("no largest step", ["--dataset=mnist", "--step_schedule=loguniform"], "smaller; they are None and None"),
-    ("largest step for nothing", ["--dataset=mnist", "--step_size_max=0.1"], "--step_size_max=0.1 is for --step_sch"),
-    ("no steps", ["--num_steps=0"], "--num_steps must be at least 1. Received: num_steps=0"),
-    ("sigma negative", ["--min_sigma=-1"], "must be in [0, inf), in pixels; the paper: 1.0"),
-    ("sigma infinite", ["--max_sigma=inf"], "must be in (0, inf), in pixels; the paper: 2.5"),
-    ("sigma order", ["--min_sigma=3"], "--max_sigma must be at least --min_sigma"),
-    ("noise fraction", ["--noise_fraction=1.5"], "must be in (0, 1]"),
-    ("refresh probability", ["--refresh_probability=0"], "must be in (0, 1]"),
-    ("pool too small", ["--adversary=persistent", "--pool_size=64"], "--pool_size=64 must be at least the 128 noise"),
-    ("momentum", ["--momentum=1"], "must be in [0, 1)"),
-    ("averaging", ["--ema_momentum=1"], "must be in [0, 1)"),
-    ("learning rate", ["--learning_rate=0"], "must be in (0, inf)"),
-    ("weight decay", ["--weight_decay=-1"], "must be in [0, inf). Received: weight_decay=-1.0"),
-    ("penalty weight", ["--penalty_weight=nan"], "must be in [0, inf)"),
-    ("epochs", ["--epochs=0"], "--epochs must be at least 1"),
-    ("batch size", ["--batch_size=-3"], "--batch_size must be at least 1. Received: batch_size=-3"),
-    ("image size", ["--image_size=0"], "--image_size must be at least 1"),
-    ("drop epochs", ["--drop_epochs=75,50"], "must be rising whole numbers, such as 50,75,90"),
-    ("seed", ["--seed=-1"], "--seed must be in [0, 2147483648). Received: seed=-1"),
-]
-
 
 def save_npz(folder, images=IMAGES, labels=LABELS):
     np.savez(folder / "mine.npz", images=images, labels=labels)
@@ -195,20 +159,6 @@ def train_for_real(arguments, cwd, **environment):
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
-
-
-@pytest.mark.parametrize(("arguments", "message"), [case[1:] for case in FLAGS], ids=[case[0] for case in FLAGS])
-def test_flags(arguments, message, tmp_path):
-    # An importable trap in TensorFlow's and Keras' place ends the process if it is touched.
-    traps = tmp_path / "traps"
-    traps.mkdir()
-    for name in ("tensorflow", "keras"):
-        (traps / f"{name}.py").write_text("raise SystemExit('loaded')")
-    folder = tmp_path / "empty"
-    folder.mkdir()
-
-    check(train_for_real(arguments, folder, PYTHONPATH=os.pathsep.join([str(traps), str(ROOT)])), message)
-    assert tree(folder) == {}
 
 
 @pytest.mark.parametrize(("prepare", "arguments", "message"), [c[1:] for c in INPUTS], ids=[c[0] for c in INPUTS])
