@@ -17,6 +17,7 @@ if typing.TYPE_CHECKING:
     from keras_acet import calibration
     from keras_acet import classifiers
     from keras_acet import datasets
+    from keras_acet import detectors
     from keras_acet import evaluation
     from keras_acet import export
     from keras_acet import intervals
@@ -39,6 +40,7 @@ if typing.TYPE_CHECKING:
     from keras_acet.export import export_model
     from keras_acet.report import write_report
     from keras_acet.training import ACETModel
+    from keras_acet.training import DetectorModel
     from keras_acet.training import Recipe
     from keras_acet.training import train
     # isort: on
@@ -46,6 +48,7 @@ if typing.TYPE_CHECKING:
 __all__ = [
     "ACETModel",
     "Adversary",
+    "DetectorModel",
     "PersistentAdversary",
     "Recipe",
     "__version__",
@@ -54,6 +57,7 @@ __all__ = [
     "calibration",
     "classifiers",
     "datasets",
+    "detectors",
     "evaluate",
     "evaluation",
     "export",
@@ -77,6 +81,7 @@ __all__ = [
 ]
 _PLACES = {  # of the names that are no modules
     "ACETModel": "training",
+    "DetectorModel": "training",
     "Adversary": "adversary",
     "PersistentAdversary": "adversary",
     "Recipe": "training",

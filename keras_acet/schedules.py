@@ -1,4 +1,4 @@
-"""Learning rates as functions of the step, by name."""
+"""Learning rates and radii as functions of the step."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -46,6 +46,39 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
     def from_config(cls, config: dict[str, Any]) -> Self:
         schedule = keras.saving.deserialize_keras_object(config["schedule"])
         return cls(schedule, config["num_steps"])
+
+
+@keras.saving.register_keras_serializable("keras_acet")
+class Ramp(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly from 0: `value(step) = peak * clip((step - start) / (end - start), 0, 1)`.
+
+    Args:
+        peak: The value from `end` on.
+        start, end: Steps, `0 <= start < end`.
+
+    Raises:
+        ValueError: If the steps are out of order.
+
+    Example:
+
+    >>> ramp = Ramp(0.4, start=10, end=50)
+    >>> [round(float(ramp(step)), 4) for step in (0, 10, 30, 50, 90)]
+    [0.0, 0.0, 0.2, 0.4, 0.4]
+    """
+
+    def __init__(self, peak: float, *, start: float, end: float) -> None:
+        if not 0 <= start < end:
+            raise ValueError(f"The steps need 0 <= `start` < `end`. Received: start={start}, end={end}.")
+        self.peak = peak
+        self.start = start
+        self.end = end
+
+    def __call__(self, step: Any) -> Any:
+        share = (keras.ops.cast(step, "float32") - self.start) / (self.end - self.start)
+        return self.peak * keras.ops.clip(share, 0.0, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self.peak, "start": self.start, "end": self.end}
 
 
 def learning_rate(

@@ -1,4 +1,4 @@
-"""Training: the Keras model whose `train_step` adds the penalty, recipes, and the directories of runs.
+"""Training: the Keras models that add a penalty or train a detector, recipes, and the directories of runs.
 
 Each name is loaded when it is first used: the command line reads recipes without TensorFlow.
 """
@@ -9,6 +9,7 @@ import typing
 if typing.TYPE_CHECKING:
     # isort: off
     from keras_acet.training import runs
+    from keras_acet.training.detector_model import DetectorModel
     from keras_acet.training.loop import PreparedRun
     from keras_acet.training.loop import TrainingResult
     from keras_acet.training.loop import make_deterministic
@@ -20,6 +21,7 @@ if typing.TYPE_CHECKING:
 
 __all__ = [
     "ACETModel",
+    "DetectorModel",
     "PreparedRun",
     "Recipe",
     "TrainingResult",
@@ -28,7 +30,12 @@ __all__ = [
     "runs",
     "train",
 ]
-_PLACES = {"ACETModel": "model", "Recipe": "recipe", "runs": "runs"}  # the others: loop
+_PLACES = {
+    "ACETModel": "model",
+    "DetectorModel": "detector_model",
+    "Recipe": "recipe",
+    "runs": "runs",
+}  # the others: loop
 
 
 def __getattr__(name: str) -> typing.Any:
