@@ -62,6 +62,24 @@ def check_one_line(value: str, argument: str) -> str:
     return value
 
 
+class UnknownNameError(KeyError):
+    """A name that is not among the known ones, which the message lists.
+
+    >>> raise UnknownNameError("set", "noize", ["noise", "photos"])
+    Traceback (most recent call last):
+    keras_acet._checks.UnknownNameError: There is no set 'noize'. There are: noise, photos. Did you mean 'noise'?
+    """
+
+    def __init__(self, what: str, name: object, names: Iterable[str]) -> None:
+        known = list(names)
+        super().__init__(
+            f"There is no {what} {name!r}. There are: {', '.join(known) or 'none'}.{did_you_mean(str(name), known)}"
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Returns " Did you mean ...?" with the names that are near, in any case, or "" if none is.
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags as absl_flags
 
 from keras_acet.cli import commands
+from keras_acet.datasets import sources
 from keras_acet.training import flag_files, methods
 from keras_acet.training.recipe import Recipe
 from keras_acet.training.settings import Setting, write
@@ -149,8 +150,8 @@ def _table(run: "PreparedRun") -> Any:
 
 
 def _default_run_dir(recipe: Recipe) -> str:
-    kind, _, path = recipe.dataset.partition(":")
-    name = f"{kind}-{pathlib.Path(path).stem}" if path else kind
+    own_files = sources.parse(recipe.dataset)
+    name = recipe.dataset if own_files is None else f"{own_files.kind}-{own_files.path.stem}"
     return f"runs/{name}-{recipe.method}"
 
 

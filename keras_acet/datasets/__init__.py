@@ -2,29 +2,55 @@
 
 `load` reads a set; `Data` is what it returns, and takes arrays of your own as well; `ood_sets` looks up further
 out-distribution sets. What is known of a set is one entry, a `DatasetSpec`; `register` adds one of your own. Pixels
-leave here as float32 in [0, 1], channels last, labels as int64.
+leave here as float32 in [0, 1], channels last, labels as int64. Each name is loaded when it is first used, so that
+recipes can ask which sets there are without TensorFlow.
 """
 
-# isort: off
-from keras_acet.datasets.augmentation import random_crop
-from keras_acet.datasets.augmentation import random_flip
-from keras_acet.datasets.augmentation import random_flip_crop
-from keras_acet.datasets.data import Data
-from keras_acet.datasets.data import OODSets
-from keras_acet.datasets.embedded import photo_patches
-from keras_acet.datasets.fitting import fit_images
-from keras_acet.datasets.loading import default_network
-from keras_acet.datasets.loading import load
-from keras_acet.datasets.loading import names
-from keras_acet.datasets.loading import spec
-from keras_acet.datasets.ood import ood_names
-from keras_acet.datasets.ood import ood_sets
-from keras_acet.datasets.registry import register
-from keras_acet.datasets.specs import DatasetSpec
-from keras_acet.datasets.specs import OODSpec
-from keras_acet.datasets.specs import Splits
-from keras_acet.datasets.tfds import TFDS
-# isort: on
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    # isort: off
+    from keras_acet.datasets.augmentation import random_crop
+    from keras_acet.datasets.augmentation import random_flip
+    from keras_acet.datasets.augmentation import random_flip_crop
+    from keras_acet.datasets.data import Data
+    from keras_acet.datasets.data import OODSets
+    from keras_acet.datasets.embedded import photo_patches
+    from keras_acet.datasets.fitting import fit_images
+    from keras_acet.datasets.loading import default_network
+    from keras_acet.datasets.loading import load
+    from keras_acet.datasets.loading import names
+    from keras_acet.datasets.loading import spec
+    from keras_acet.datasets.ood import ood_names
+    from keras_acet.datasets.ood import ood_sets
+    from keras_acet.datasets.registry import register
+    from keras_acet.datasets.specs import DatasetSpec
+    from keras_acet.datasets.specs import OODSpec
+    from keras_acet.datasets.specs import Splits
+    from keras_acet.datasets.tfds import TFDS
+    # isort: on
+
+_PLACES = {
+    "Data": "data",
+    "DatasetSpec": "specs",
+    "OODSets": "data",
+    "OODSpec": "specs",
+    "Splits": "specs",
+    "TFDS": "tfds",
+    "default_network": "loading",
+    "fit_images": "fitting",
+    "load": "loading",
+    "names": "loading",
+    "ood_names": "ood",
+    "ood_sets": "ood",
+    "photo_patches": "embedded",
+    "random_crop": "augmentation",
+    "random_flip": "augmentation",
+    "random_flip_crop": "augmentation",
+    "register": "registry",
+    "spec": "loading",
+}
 
 __all__ = [
     "TFDS",
@@ -46,3 +72,15 @@ __all__ = [
     "register",
     "spec",
 ]
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

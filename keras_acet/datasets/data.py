@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from keras_acet._checks import UnknownNameError
 from keras_acet.datasets.checks import check_images, check_labels
 from keras_acet.datasets.embedded import photo_patches
 from keras_acet.files import sha256
@@ -23,13 +24,24 @@ class OODSets(Mapping[str, np.ndarray | str]):
     Args:
         loaders: Mapping from name to a function that returns such an array, or raises `OSError`, `ImportError` or
             `ValueError`, whose text becomes the value.
+        also: Mapping from other names to those of `loaders`: "folder:/data/photos" for "photos", say. They are found
+            and not listed.
+
+    Raises:
+        KeyError: If there is no set of a name; it lists those that there are.
     """
 
-    def __init__(self, loaders: Mapping[str, Callable[[], np.ndarray]]) -> None:
+    def __init__(
+        self, loaders: Mapping[str, Callable[[], np.ndarray]], *, also: Mapping[str, str] | None = None
+    ) -> None:
         self._loaders = dict(loaders)
+        self._also = dict(also or {})
         self._values: dict[str, np.ndarray | str] = {}
 
     def __getitem__(self, name: str) -> np.ndarray | str:
+        name = self._also.get(name, name)
+        if name not in self._loaders:
+            raise UnknownNameError("out-distribution set", name, self._loaders)
         if name not in self._values:
             try:
                 self._values[name] = self._loaders[name]()
@@ -39,7 +51,13 @@ class OODSets(Mapping[str, np.ndarray | str]):
 
     def joined(self, others: "OODSets") -> "OODSets":
         """Returns these sets and other `OODSets`; a set of the others replaces one of the same name."""
-        return OODSets({name: functools.partial(_read, sets, name) for sets in (self, others) for name in sets})
+        return OODSets(
+            {name: functools.partial(_read, sets, name) for sets in (self, others) for name in sets},
+            also={**self._also, **others._also},
+        )
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._loaders or name in self._also
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._loaders)

@@ -1,12 +1,13 @@
 """From the name of a set to `Data`."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from keras_acet.datasets import files, registry
+from keras_acet.datasets import registry, sources
 from keras_acet.datasets.augmentation import random_crop, random_flip_crop
 from keras_acet.datasets.data import Data
 from keras_acet.datasets.ood import sets_beside
@@ -21,7 +22,7 @@ def names() -> list[str]:
     >>> names()[:3]
     ['cifar10', 'cifar100', 'digits']
     """
-    return sorted([*registry.labelled(), "folder:PATH", "npz:PATH"])
+    return sorted([*registry.labelled(), *sources.names()])
 
 
 def spec(name: str | DatasetSpec) -> DatasetSpec:
@@ -41,9 +42,9 @@ def spec(name: str | DatasetSpec) -> DatasetSpec:
         return name
     if not isinstance(name, str):
         raise TypeError(f"The data set must be a name or a DatasetSpec. Received: {type(name).__name__}.")
-    kind, _, path = name.partition(":")
-    if kind in _OWN_FILES and path:
-        return _OWN_FILES[kind](path)
+    source = sources.parse(name)
+    if source is not None:
+        return registry.of_source(source)
     entry = registry.labelled().get(name)
     if entry is None:
         raise ValueError(
@@ -134,11 +135,11 @@ def load(
             f"images. Received: {augmentation!r}."
         )
     if image_size is not None:
-        if not entry.name.startswith("folder:"):
+        if not isinstance(entry.source, sources.Source) or not entry.source.takes_image_size:
             raise ValueError(
                 f"`image_size` is for folder:PATH only. Received: image_size={image_size!r} with {entry.name!r}."
             )
-        entry = _folder(entry.name.removeprefix("folder:"), image_size)
+        entry = dataclasses.replace(entry, source=functools.partial(entry.source.read_labelled, image_size))
     train, test, class_names = entry.read(data_dir, download=download)
     if np.ndim(train[0]) == 2 and augmentation in ("crop", "flip_crop"):
         raise ValueError(
@@ -162,14 +163,3 @@ def load(
 def _augmentation(name, crop_padding):
     function = _AUGMENTATIONS[name]
     return None if function is None else functools.partial(function, padding=crop_padding)
-
-
-def _folder(path, image_size=None):
-    return DatasetSpec(f"folder:{path}", functools.partial(files.read_folder, path, image_size))
-
-
-def _npz(path):
-    return DatasetSpec(f"npz:{path}", functools.partial(files.read_npz, path))
-
-
-_OWN_FILES = {"folder": _folder, "npz": _npz}

@@ -4,7 +4,7 @@ import collections
 import functools
 from collections.abc import Sequence
 
-from keras_acet.datasets import files, registry
+from keras_acet.datasets import registry, sources
 from keras_acet.datasets.checks import check_images
 from keras_acet.datasets.data import OODSets
 from keras_acet.datasets.fitting import check_shape, fitted
@@ -17,7 +17,7 @@ def ood_names() -> list[str]:
     >>> ood_names()[-3:]
     ['npz:PATH', 'photos', 'svhn']
     """
-    return sorted([*registry.registered(), "folder:PATH", "npz:PATH"])
+    return sorted([*registry.registered(), *sources.names()])
 
 
 def ood_sets(
@@ -37,8 +37,8 @@ def ood_sets(
     * `imagenet_minus`: stands for the paper's "ImageNet-", which is not available.
     * `photos`: see `photo_patches`.
     * `folder:PATH`: all images (bmp, gif, jpg, png) in a folder, at any depth. If all are gray there is one channel,
-      else three.
-    * `npz:PATH`: key `images`, else `x_test`; uint8 in 0..255 or floats in [0, 1].
+      else three. The set is called as the folder.
+    * `npz:PATH`: key `images`, else `x_test`; uint8 in 0..255 or floats in [0, 1]. The set is called as the file.
     * `digits`, `moons`, and sets that `register` added. A set with labels gives its test images, or all of its images
       if it has no test split.
 
@@ -46,7 +46,8 @@ def ood_sets(
     on disk becomes a text that says so, see `OODSets`.
 
     Args:
-        names: List of such names, or of entries; the names become the keys, in this order.
+        names: List of such names, or of entries; the names become the keys, in this order. Of two sets of one name at
+            different paths more of the path is told, as in "a/photos" and "b/photos".
         image_shape: Tuple such as `(28, 28, 1)`, or `(2,)` for vectors, which the images must have.
         data_dir: Where TensorFlow Datasets keeps its sets. Default: the environment variable `TFDS_DATA_DIR`, else
             `~/tensorflow_datasets`.
@@ -71,13 +72,19 @@ def ood_sets(
     if isinstance(names, str):
         raise TypeError(f"`names` must be a list of str. Received: {names!r}.")
     image_shape = tuple(image_shape)
-    entries = [name if isinstance(name, DatasetSpec | OODSpec) else _entry(name, image_shape, resize) for name in names]
+    own = _own_names(names)
+    entries = [
+        name if isinstance(name, DatasetSpec | OODSpec) else _entry(name, own.get(name), image_shape, resize)
+        for name in names
+    ]
     twice = [name for name, count in collections.Counter(entry.name for entry in entries).items() if count > 1]
     if twice:
         raise ValueError(f"Each out-distribution set can be named once only. Received: {twice[0]!r} twice.")
     for entry in entries:
         check_shape(entry.name, entry.image_shape or image_shape, image_shape, resize)
-    return OODSets({entry.name: functools.partial(_read, entry, image_shape, data_dir, resize) for entry in entries})
+    return OODSets(
+        {entry.name: functools.partial(_read, entry, image_shape, data_dir, resize) for entry in entries}, also=own
+    )
 
 
 def sets_beside(spec: DatasetSpec, image_shape: tuple[int, ...], data_dir: str | None = None) -> OODSets:
@@ -96,16 +103,25 @@ def _read(entry, image_shape, data_dir, resize):
     return fitted(entry.name, images, image_shape, resize)
 
 
-def _entry(name, image_shape, resize):
+def _own_names(names):
+    """Name as given -> name of the set, for files of the user's own: as much of the path as tells them apart."""
+    own = {name: source for name in names if isinstance(name, str) and (source := sources.parse(name)) is not None}
+    entries = {name: registry.of_source(source).name for name, source in own.items()}
+    for depth in range(2, 100):
+        counts = collections.Counter(entries.values())
+        alike = [name for name in entries if counts[entries[name]] > 1]
+        if len({own[name].path for name in alike}) < 2:
+            break
+        entries |= {name: "/".join(own[name].path.parts[-depth:]) for name in alike}
+    return entries
+
+
+def _entry(name, own, image_shape, resize):
     """The entry of a name; the user's own files are read at once, so that errors in them appear now."""
-    kind, _, path = name.partition(":")
-    if kind == "folder" and path:
-        images = _read_folder(path, image_shape, resize)
-        return OODSpec(name, lambda image_shape, data_dir: images)
-    if kind == "npz" and path:
-        images = check_images(f"{name}: images", files.read_npz_images(path))
-        images = fitted(name, images, image_shape, resize)
-        return OODSpec(name, lambda image_shape, data_dir: images)
+    source = sources.parse(name)
+    if source is not None:
+        images = _read_own(own, source, image_shape, resize)
+        return OODSpec(own, lambda image_shape, data_dir: images)
     entry = registry.registered().get(name)
     if entry is None:
         raise ValueError(
@@ -115,10 +131,9 @@ def _entry(name, image_shape, resize):
     return entry
 
 
-def _read_folder(path, image_shape, resize):
-    name = f"folder:{path}"
-    paths = files.list_images(path)
-    first = files.read_image(paths[0]).shape  # one look before thousands are read
-    check_shape(name, (*first[:2], *image_shape[2:]), image_shape, resize)
-    images = files.read_images(paths, image_shape[:2] if resize else None, mend="Give `resize=True`")
-    return fitted(name, images, image_shape, resize)
+def _read_own(name, source, image_shape, resize):
+    def check(shape):
+        check_shape(name, (*shape[:2], *image_shape[2:]), image_shape, resize)
+
+    images = source.read_unlabelled(image_shape[:2] if resize and source.takes_image_size else None, check=check)
+    return fitted(name, check_images(f"{name}: images", images), image_shape, resize)

@@ -2,6 +2,7 @@
 
 from keras_acet._checks import did_you_mean
 from keras_acet.datasets.entries import BUILT_IN
+from keras_acet.datasets.sources import Source
 from keras_acet.datasets.specs import DatasetSpec, OODSpec
 
 _BUILT_IN = {spec.name: spec for spec in BUILT_IN}
@@ -37,6 +38,15 @@ def registered() -> dict[str, DatasetSpec | OODSpec]:
 def labelled() -> dict[str, DatasetSpec]:
     """Returns the entries with labels by name, sorted."""
     return {name: spec for name, spec in registered().items() if isinstance(spec, DatasetSpec)}
+
+
+def of_source(source: Source) -> DatasetSpec:
+    """Returns the entry of images of the user's own, under a name that none of the library's sets has.
+
+    It is the last part of the path; "photos (folder)", say, where the library has a set of that name.
+    """
+    name = source.name
+    return DatasetSpec(f"{name} ({source.kind})" if name in registered() else name, source)
 
 
 def how_to_add(name: str, names: list[str]) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_acet.datasets import tfds
+from keras_acet.datasets import sources, tfds
 
 AUGMENTATIONS = ("crop", "flip_crop", "none")
 
@@ -37,8 +37,8 @@ class DatasetSpec:
 
     Args:
         name: Name of the data set; `load(NAME)` finds it after `register`.
-        source: `TFDS`, for a set of TensorFlow Datasets; or a function without arguments that returns `Splits`, or a
-            plain tuple with the same parts, read each time it is called.
+        source: `TFDS`, for a set of TensorFlow Datasets; a `sources.Source`, for files of your own; or a function
+            without arguments that returns `Splits`, or a plain tuple with the same parts, read each time it is called.
         image_shape: Shape of an image as read, such as `(28, 28, 1)`; None if it is known only then. With it an
             out-distribution set of another shape is refused before it is read.
         network: Name of the default network, see `networks.names()`; None: by the shape of the images, see
@@ -50,7 +50,7 @@ class DatasetSpec:
             `far`.
 
     Raises:
-        TypeError: If `source` is neither `TFDS` nor callable.
+        TypeError: If `source` is none of these.
         ValueError: If another argument is not as described.
 
     Example: a set of one's own, without a file of it in the package.
@@ -62,7 +62,7 @@ class DatasetSpec:
     """
 
     name: str
-    source: "tfds.TFDS | Callable[[], Splits | tuple]"
+    source: "tfds.TFDS | sources.Source | Callable[[], Splits | tuple]"
     image_shape: tuple[int, ...] | None = None
     network: str | None = None
     augmentation: str = "none"
@@ -71,7 +71,7 @@ class DatasetSpec:
 
     def __post_init__(self):
         _check_name(self.name)
-        if not isinstance(self.source, tfds.TFDS) and not callable(self.source):
+        if not isinstance(self.source, tfds.TFDS | sources.Source) and not callable(self.source):
             raise TypeError(
                 f"`source` must be a `TFDS` or a function that returns `Splits`. Received: {self.source!r}. For a set "
                 f"of TensorFlow Datasets use TFDS({str(self.source)!r})."
@@ -100,7 +100,7 @@ class DatasetSpec:
         """Reads the set. `data_dir` and `download` are for sets of TensorFlow Datasets, see `load`."""
         if isinstance(self.source, tfds.TFDS):
             return Splits(*tfds.read(self.name, self.source, data_dir, download=download))
-        splits = self.source()
+        splits = self.source.read_labelled() if isinstance(self.source, sources.Source) else self.source()
         if not isinstance(splits, tuple) or not 1 <= len(splits) <= 3:
             raise TypeError(
                 f"{self.name}: `source` must return (training pair, test pair or None, class names or None). Received: "

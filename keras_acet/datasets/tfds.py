@@ -1,4 +1,4 @@
-"""Sets of TensorFlow Datasets."""
+"""Sets of TensorFlow Datasets. TensorFlow is loaded when one is read."""
 
 import contextlib
 import dataclasses
@@ -8,7 +8,6 @@ import urllib.request
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 # TensorFlow Datasets retries for minutes without a network; this bounds our own look beforehand.
@@ -94,6 +93,7 @@ def _builder(name, source, data_dir):
 
 
 def _read_splits(name, source, builder, splits):
+    import tensorflow as tf
     from tensorflow_datasets import decode
 
     channels = builder.info.features["image"].shape[-1]
@@ -114,6 +114,8 @@ def _read_splits(name, source, builder, splits):
 
 
 def _decode(encoded, channels):
+    import tensorflow as tf
+
     # JPEG files (some copies of CIFAR-10) depend on the decoder: its default is a faster approximation, off by up to
     # five levels. This one gives what Pillow gives. PNG files pass through the same operation.
     return tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
@@ -121,6 +123,8 @@ def _decode(encoded, channels):
 
 @contextlib.contextmanager
 def _readable_errors(name, source, builder):
+    import tensorflow as tf
+
     try:
         yield
     except (tf.errors.OpError, OSError, NotImplementedError, ValueError) as error:

@@ -233,7 +233,7 @@ def make_deterministic() -> bool:
 
 def _check_data(recipe: Recipe, data: Data) -> None:
     expected = {
-        "name": recipe.dataset,
+        "name": recipe.data_name,
         "batch_size": recipe.batch_size,
         "seed": recipe.seeds()["data"],
     }

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from keras_acet.datasets import registry, sources
 from keras_acet.noise import names as kinds_of_noise
 from keras_acet.training import flag_files, methods
 from keras_acet.training.methods import METHODS
@@ -56,7 +57,8 @@ class Recipe:
     dataset: str = setting(
         str,
         "What to train on: digits or moons (nothing to download); mnist, fashion_mnist, kmnist, emnist_letters, svhn, "
-        "cifar10 or cifar100 (TensorFlow Datasets); folder:PATH (images in one sub-folder per class); npz:PATH.",
+        "cifar10 or cifar100 (TensorFlow Datasets); folder:PATH (images in one sub-folder per class); npz:PATH. A run "
+        "keeps the absolute path.",
         "digits",
     )
     method: str = choice("How to train.", tuple(METHODS), "acet")
@@ -186,9 +188,11 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, one in self.settings().items():
             object.__setattr__(self, name, one.check(name, getattr(self, name)))
-        kind, _, path = self.dataset.partition(":")
-        if not self.dataset or (kind in ("folder", "npz") and not path):
-            raise ValueError(f"`dataset` must be a name, folder:PATH or npz:PATH. Received: dataset={self.dataset!r}.")
+        if not self.dataset:
+            raise ValueError(f"`dataset` must be a name, {' or '.join(sources.names())}. Received: dataset=''.")
+        own_files = sources.parse(self.dataset)
+        if own_files is not None:  # the same files wherever the run is evaluated from
+            object.__setattr__(self, "dataset", own_files.absolute)
         if self.min_sigma > self.max_sigma:
             raise ValueError(
                 f"`max_sigma` must be at least `min_sigma`. Received: {self.max_sigma:g} and {self.min_sigma:g}."
@@ -203,7 +207,7 @@ class Recipe:
             )
 
     @classmethod
-    def for_dataset(cls, name: str, *, method: str = "acet", **changes: Any) -> Self:
+    def for_dataset(cls, name: "str | Data", *, method: str = "acet", **changes: Any) -> Self:
         """Returns the defaults of a data set with changes.
 
         The numbers are those of the paper, `recipes/paper/NAME_acet.flags`; our own for sets that it has not,
@@ -212,13 +216,14 @@ class Recipe:
         of `folder:PATH` and `npz:PATH`, because an export calibrates with them. `calibration_fraction=0` trains on all.
 
         Args:
-            name: Name of the data set, or `folder:PATH` or `npz:PATH`.
+            name: Name of the data set, or `folder:PATH` or `npz:PATH`; or a `Data` of your own, which decides batches
+                and seed itself.
             method: "plain", "ceda" or "acet".
             **changes: Settings that differ.
 
         Raises:
             TypeError: If a change is no setting, or of another type.
-            ValueError: As `Recipe`.
+            ValueError: As `Recipe`; or if there is no data set of that name.
 
         Warns:
             UserWarning: If a change means nothing with the other settings, such as a radius with `method="plain"`.
@@ -233,8 +238,12 @@ class Recipe:
         return recipe
 
     @classmethod
-    def _for_dataset(cls, name: str, method: str, changes: Mapping[str, Any]) -> tuple[Self, list[str]]:
+    def _for_dataset(cls, name: "str | Data", method: str, changes: Mapping[str, Any]) -> tuple[Self, list[str]]:
         """The recipe, and the names of the changes that differ from the defaults."""
+        if isinstance(name, str):
+            _check_known(name)
+        else:
+            name = name.name
         flags = _defaults(name, changes.get("network"))
         defaults = cls._read({**flags, "dataset": name, "method": method})
         schedule = defaults.get("step_schedule", cls.step_schedule)
@@ -256,6 +265,9 @@ class Recipe:
             ValueError: If a flag is no setting, or its text stands for no value; and as `Recipe`.
         """
         values = cls._read(flags)
+        needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
+        if needed <= set(values):  # nothing is left to the data set, which may be arrays under a name of their own
+            return cls(**values)
         return cls._for_dataset(values.pop("dataset", cls.dataset), values.pop("method", cls.method), values)[0]
 
     @classmethod
@@ -308,6 +320,12 @@ class Recipe:
             calibration_fraction=self.calibration_fraction,
         )
 
+    @property
+    def data_name(self) -> str:
+        """The name of the data, `Data.name`: of files of your own the last part of the path."""
+        own_files = sources.parse(self.dataset)
+        return self.dataset if own_files is None else registry.of_source(own_files).name
+
     def for_data(self, data: "Data") -> Self:
         """Returns the recipe with the settings filled in that depend on the data: network, augmentation, noise.
 
@@ -350,6 +368,15 @@ class Recipe:
         return {name: settings[name].read(name, text) for name, text in flags.items()}
 
 
+def _check_known(name: str) -> None:
+    if sources.parse(name) is None and name not in registry.labelled():
+        known = sorted([*registry.labelled(), *sources.names()])
+        raise ValueError(
+            f"`dataset` must be one of {', '.join(known)}. Received: dataset={name!r}."
+            f"{registry.how_to_add(name, known)}"
+        )
+
+
 def _defaults(name: str, network: str | None) -> dict[str, str]:
     """Flags of a data set's defaults; what is not there its entry decides."""
     known = flag_files.names()
@@ -358,7 +385,7 @@ def _defaults(name: str, network: str | None) -> dict[str, str]:
     if not own:
         del flags["network"], flags["augmentation"], flags["noise"]
     if not (own and own[0].startswith("own/")):
-        is_files = name.startswith(("folder:", "npz:"))
+        is_files = name not in registry.labelled()
         flags["calibration_fraction"] = str(_KEPT_BACK_OF_FILES if is_files else _KEPT_BACK)
     return {**flags, **_BY_NETWORK.get(str(network or "").lower(), {})}
 

@@ -93,10 +93,10 @@ def make_file(folder):
 
 # With files, turned away by the library: (name, set-up of the folder, arguments, part of the message).
 INPUTS = [
-    ("unknown data set", None, ["--dataset=mnits"], "Received: 'mnits'. Did you mean 'mnist'"),
+    ("unknown data set", None, ["--dataset=mnits"], "Received: dataset='mnits'. Did you mean 'mnist'"),
     ("unknown network", save_npz, [*OWN, "--network=lnet"], "Received: 'lnet'. Did you mean 'lenet'"),
     ("unknown augmentation", save_npz, [*OWN, "--augmentation=corp"], "Received: 'corp'"),
-    ("missing file", None, OWN, "Received: 'mine.npz'"),
+    ("missing file", None, OWN, "mine.npz' ([Errno 2] No such file"),
     ("missing folder", None, ["--dataset=folder:pets"], "folder:PATH must name a folder of class folders"),
     ("empty class folder", make_empty_class, ["--dataset=folder:pets"], "pets/dogs: each class folder must hold"),
     ("rank of images", lambda f: save_npz(f, IMAGES[..., None]), OWN, "Received: (30, 8, 8, 1, 1)"),

@@ -64,7 +64,7 @@ def test_trains_on_random_images(method, train, images_npz, tmp_path):
 
     assert (done.code, done.stderr) == (0, "")
     assert done.stdout.rstrip().endswith("Run directory: run")
-    for row in ("npz:", "noise", "adversarial noise", "photos"):
+    for row in ("random.npz", "noise", "adversarial noise", "photos"):
         assert f"\n{row}" in done.stdout
     run = tmp_path / "run"
     visible = sorted(path.name for path in run.iterdir() if not path.name.startswith("."))

@@ -209,7 +209,7 @@ def test_npz_of_another_shape(tmp_path, arrays, image_shape, resize, message):
     [
         (["mnits"], "must be one of cifar10, .*svhn. Received: 'mnits'. Did you mean 'mnist'"),
         (["LSUN-classroom"], "Did you mean 'lsun_classroom'"),
-        (["folder:"], "must be one of .*folder:PATH.*'folder:'"),
+        (["folder:"], "must be a name, folder:PATH or npz:PATH, with a path. Received: .folder:."),
         (["mnist:x"], "must be one of .*'mnist:x'"),
         ([""], "must be one of .*Received: ''"),
         (["mnist", "photos", "mnist"], "named once only. Received: 'mnist' twice"),

@@ -161,7 +161,7 @@ def test_three_lines_train_and_go_on(images_npz, tmp_path, capsys):
         ({"seed": 1}, "seed "),
         ({"augmentation": "crop"}, "augmentation some. Received: data with augmentation none"),
         ({"calibration_fraction": 0.0}, "calibration images none. Received: data with calibration images some"),
-        ({"dataset": "digits"}, "name digits. Received: data with name npz:"),
+        ({"dataset": "digits"}, "name digits. Received: data with name "),
     ],
 )
 def test_data_that_are_not_the_recipes_are_refused(changes, message, images_npz, tmp_path):
@@ -181,10 +181,24 @@ def test_train_takes_objects_only(tmp_path):
 
 
 def test_arrays_of_ones_own_under_a_name_of_ones_own(tmp_path):
-    recipe = ka.Recipe.for_dataset("mine", method="ceda", epochs=1, batch_size=8, calibration_fraction=0.0)
-    recipe = dataclasses.replace(recipe, deterministic=False, schedule="constant")
     images = np.random.default_rng(0).uniform(size=(40, 5)).astype(np.float32)
-    data = ka.datasets.Data(name="mine", train=(images, np.arange(40) % 2), batch_size=8, seed=recipe.seeds()["data"])
+    data = ka.datasets.Data(name="mine", train=(images, np.arange(40) % 2), batch_size=8)
+    recipe = ka.Recipe.for_dataset(data, method="ceda", epochs=1, batch_size=8, calibration_fraction=0.0)
+    recipe = dataclasses.replace(recipe, deterministic=False, schedule="constant")
+    data.seed = recipe.seeds()["data"]
     result = ka.train(recipe, data, tmp_path / "run")
 
     assert (result.recipe.network, result.recipe.noise) == ("mlp", "uniform")
+    assert ka.Recipe.from_flagfile(tmp_path / "run" / "flags.flags") == result.recipe
+    with pytest.raises(ValueError, match="`dataset` must be one of .*npz:PATH.* Received: dataset='mine'.*register"):
+        ka.Recipe.for_dataset("mine")
+
+
+def test_files_of_ones_own_keep_their_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = ka.Recipe.for_dataset("npz:mine/../a.npz")
+    monkeypatch.chdir("/")
+
+    assert (recipe.dataset, recipe.data_name) == (f"npz:{tmp_path / 'a.npz'}", "a.npz")
+    assert ka.Recipe.from_flags(recipe.to_flags()) == recipe
+    assert ka.Recipe.for_dataset("folder:/x/photos").data_name == "photos (folder)"  # "photos" is the library's

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_acet.datasets import sources
 from keras_acet.files import TEMPORARY, Lock, whole_file, write_text
 from keras_acet.training import flag_files
 from keras_acet.training.runs.callbacks import AverageForValidation, Recorder, StopOnNonFiniteLoss
@@ -277,6 +278,9 @@ class RunDirectory:
         if not (self.path / _FLAGS).exists():
             return []
         there = self._flags()
+        own_files = sources.parse(there.get("dataset", ""))
+        if own_files is not None:  # runs once stored the path as it was given
+            there["dataset"] = own_files.absolute
         names = [name for name in there if name in flags] + [name for name in flags if name not in there]
         if complete:
             names += [name for name in there if name not in flags]
