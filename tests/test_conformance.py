@@ -33,6 +33,8 @@ OPERATIONS = {
     "noise.rescale_range": (lambda: noise.rescale_range, IMAGES),
     "noise.PaperNoise": (lambda: noise.PaperNoise(seed=0), IMAGES),
     "noise.every_kind": (lambda: every_kind(), IMAGES),
+    "noise.ImageSet": (lambda: noise.ImageSet(IMAGES, flip=True, seed=0), IMAGES),
+    "noise.Mixture": (lambda: noise.Mixture([noise.UniformNoise(seed=0), noise.InvertedNoise()], seed=0), IMAGES),
     "attack.PGD": (lambda: lambda x, a=pgd(): a.maximize(brightness, x).images, IMAGES),
     "attack.PGD.momentum": (lambda: lambda x, a=pgd(momentum=0.75): a.maximize(brightness, x).images, IMAGES),
     "attack.PGD.random": (
@@ -68,6 +70,8 @@ RANDOM = {
     "noise.permute_pixels",
     "noise.PaperNoise",
     "noise.every_kind",
+    "noise.ImageSet",
+    "noise.Mixture",
     "attack.PGD.random",
     "penalties.ConfidencePenalty",
     "penalties.ConfidencePenalty.pool",
@@ -113,7 +117,7 @@ def test_the_list_covers_every_public_operation():
                 continue  # what their kinds have in common
             if value is penalties.NoisePool:
                 continue  # a part of a penalty
-            if module is noise and name in ("build", "kind", "names"):
+            if module is noise and name in ("build", "kind", "kinds_without_content", "names"):
                 continue  # look noise up
             if isinstance(value, type) and not issubclass(value, keras.layers.Layer):
                 continue  # results and step sizes are no operations

@@ -14,25 +14,44 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from keras_acet._checks import did_you_mean
+
 if TYPE_CHECKING:
     # isort: off
+    from keras_acet.noise.almost_black import AlmostBlackNoise as AlmostBlackNoise
+    from keras_acet.noise.base import Draw as Draw
     from keras_acet.noise.base import Noise as Noise
+    from keras_acet.noise.blobs import BlobsNoise as BlobsNoise
+    from keras_acet.noise.checkerboard import CheckerboardNoise as CheckerboardNoise
+    from keras_acet.noise.constant import ConstantNoise as ConstantNoise
+    from keras_acet.noise.gaussian import GaussianNoise as GaussianNoise
+    from keras_acet.noise.gradient import GradientNoise as GradientNoise
+    from keras_acet.noise.image_set import ImageSet as ImageSet
+    from keras_acet.noise.inverted import InvertedNoise as InvertedNoise
+    from keras_acet.noise.low_contrast import LowContrastNoise as LowContrastNoise
+    from keras_acet.noise.mixture import Mixture as Mixture
+    from keras_acet.noise.mosaic import MosaicNoise as MosaicNoise
     from keras_acet.noise.operations import gaussian_blur as gaussian_blur
     from keras_acet.noise.operations import permute_pixels as permute_pixels
     from keras_acet.noise.operations import rescale_range as rescale_range
+    from keras_acet.noise.outliers import Outliers as Outliers
     from keras_acet.noise.paper import PaperNoise as PaperNoise
     from keras_acet.noise.permuted import PermutedNoise as PermutedNoise
+    from keras_acet.noise.power_law import PowerLawNoise as PowerLawNoise
+    from keras_acet.noise.salt_and_pepper import SaltAndPepperNoise as SaltAndPepperNoise
+    from keras_acet.noise.shuffled_patches import ShuffledPatchesNoise as ShuffledPatchesNoise
+    from keras_acet.noise.stripes import StripesNoise as StripesNoise
     from keras_acet.noise.uniform import UniformNoise as UniformNoise
     # isort: on
 
-_NO_KINDS = ("base", "operations")
+_NO_KINDS = ("base", "image_set", "mixture", "operations")  # what needs more than a seed, and what all have in common
 
 
 def names() -> tuple[str, ...]:
-    """Lists the kinds of noise of this package, sorted.
+    """Lists the kinds of noise of this package that a name is enough for, sorted.
 
-    >>> names()
-    ('paper', 'permuted', 'uniform')
+    >>> names()[:4]
+    ('almost_black', 'blobs', 'checkerboard', 'constant')
     """
     modules = [module.name for module in pkgutil.iter_modules(__path__)]
     return tuple(sorted(name for name in modules if not name.startswith("_") and name not in _NO_KINDS))
@@ -50,13 +69,25 @@ def kind(name: str) -> "type[Noise]":
     True
     """
     if name not in names():
-        raise ValueError(f"The noise must be one of {names()}. Received: {name!r}.")
+        raise ValueError(f"The noise must be one of {names()}. Received: {name!r}.{did_you_mean(name, names())}")
     from keras_acet.noise.base import Noise
 
     module = importlib.import_module(f"keras_acet.noise.{name}")
     classes = (value for value in _defined_in(module).values() if isinstance(value, type) and issubclass(value, Noise))
     (noise_class,) = classes
     return noise_class
+
+
+def kinds_without_content() -> tuple[str, ...]:
+    """Lists the kinds of images that show nothing, sorted: all of `names()` but letters and mixtures.
+
+    >>> len(kinds_without_content())
+    16
+    """
+    from keras_acet.noise.mixture import Mixture
+
+    kinds = {name: kind(name) for name in names()}
+    return tuple(name for name, one in kinds.items() if not one.has_content and not issubclass(one, Mixture))
 
 
 def build(name: str, *, seed: Any = None, settings: Mapping[str, Any] = MappingProxyType({})) -> "Noise":

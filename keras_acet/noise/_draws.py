@@ -1,11 +1,20 @@
 """The random numbers that several kinds of noise draw for each image; `seed` is a `keras.random.SeedGenerator`."""
 
 import math
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_acet.noise.operations import rescale_range
+
+
+def seeds(seed: Any, count: int) -> list[Any]:
+    """Returns a seed for each of several parts; a generator is shared, and None stays None."""
+    if not isinstance(seed, int):
+        return [seed] * count
+    return [int(one) for one in np.random.SeedSequence(seed).generate_state(count) >> 1]
 
 
 def one_per_image(

@@ -1,11 +1,23 @@
 """The base class of all kinds of noise."""
 
-from typing import ClassVar
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from keras_acet._shared import SeededLayer
+
+
+class Draw(NamedTuple):
+    """A batch of an out-distribution.
+
+    Attributes:
+        images: float32 tensor of shape `(batch, ...)`, values in `[0, 1]`.
+        source: int32 tensor of shape `(batch,)`: which of the `sources` of the noise each image comes from.
+    """
+
+    images: tf.Tensor
+    source: tf.Tensor
 
 
 class Noise(SeededLayer):
@@ -40,12 +52,26 @@ class Noise(SeededLayer):
     array([[0.5, 0.5, 0.5]], dtype=float32)
     """
 
-    takes_vectors: ClassVar[bool] = False
-    has_content: ClassVar[bool] = False
+    takes_vectors: bool = False
+    has_content: bool = False
 
     def __init__(self, *, seed: int | keras.random.SeedGenerator | None = None, name: str | None = None):
         super().__init__(seed=seed, name=name)
         self.built = True
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of what the images come from: of a mixture all of its parts, else the kind itself.
+
+        A kind of this package has the name that it has on the command line, one of your own that of its class.
+        """
+        package, _, module = type(self).__module__.rpartition(".")
+        return (module if package == "keras_acet.noise" else type(self).__name__,)
+
+    def draw(self, images: tf.Tensor) -> Draw:
+        """Makes noise and says which of `sources` each image comes from; `images` as for a call."""
+        drawn = self(images)
+        return Draw(drawn, tf.zeros(tf.shape(drawn)[:1], tf.int32))
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError(f"{type(self).__name__} must define `call(images)`.")
