@@ -62,14 +62,26 @@ def _server():
 def start_script(_server, tmp_path_factory):
     """Function that starts a script with arguments in a directory and returns a `Command`."""
 
-    def start(script, arguments, cwd):
+    def start(script, arguments, cwd, seconds=600):
         logs = tmp_path_factory.mktemp("logs")
         files = {"stdout": logs / "stdout", "stderr": logs / "stderr"}
-        request = {"script": script, "arguments": arguments, "cwd": str(cwd)}
+        request = {"script": script, "arguments": arguments, "cwd": str(cwd), "seconds": seconds}
         pid = _server({**request, **{name: str(path) for name, path in files.items()}})
         return Command(_server, pid, **files)
 
     return start
+
+
+@pytest.fixture
+def run_row(start_script, request):
+    """Function that runs a script and returns `(code, stdout, stderr)`; one that hangs is ended."""
+    seconds = 5 if request.node.get_closest_marker("xfail") else 60
+
+    def run(script, arguments, cwd):
+        done = start_script(script, arguments, cwd, seconds).wait()
+        return done.code, done.stdout, done.stderr
+
+    return run
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import runpy
+import signal
 import sys
 import traceback
 
@@ -35,8 +36,9 @@ def serve():
             print(json.dumps(pid), flush=True)
 
 
-def run(script, arguments, cwd, stdout, stderr):
+def run(script, arguments, cwd, stdout, stderr, seconds=600):
     code = 1
+    signal.alarm(seconds)  # ends the process: a test must not wait for ever
     try:
         for path, descriptor in ((os.devnull, 0), (stdout, 1), (stderr, 2)):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), descriptor)
