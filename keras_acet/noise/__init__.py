@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from keras_acet.noise.gradient import GradientNoise as GradientNoise
     from keras_acet.noise.image_set import ImageSet as ImageSet
     from keras_acet.noise.inverted import InvertedNoise as InvertedNoise
+    from keras_acet.noise.letters import Letters as Letters
+    from keras_acet.noise.letters import letters_like as letters_like
     from keras_acet.noise.low_contrast import LowContrastNoise as LowContrastNoise
     from keras_acet.noise.mixture import Mixture as Mixture
     from keras_acet.noise.mosaic import MosaicNoise as MosaicNoise
