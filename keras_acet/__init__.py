@@ -36,6 +36,7 @@ if typing.TYPE_CHECKING:
     from keras_acet import training
     from keras_acet.adversary import Adversary
     from keras_acet.adversary import PersistentAdversary
+    from keras_acet.classifiers import ProvableClassifier
     from keras_acet.evaluation import evaluate
     from keras_acet.export import export_model
     from keras_acet.report import write_report
@@ -50,6 +51,7 @@ __all__ = [
     "Adversary",
     "DetectorModel",
     "PersistentAdversary",
+    "ProvableClassifier",
     "Recipe",
     "__version__",
     "adversary",
@@ -84,6 +86,7 @@ _PLACES = {  # of the names that are no modules
     "DetectorModel": "training",
     "Adversary": "adversary",
     "PersistentAdversary": "adversary",
+    "ProvableClassifier": "classifiers",
     "Recipe": "training",
     "evaluate": "evaluation",
     "export_model": "export",

@@ -11,6 +11,7 @@ from keras_acet.classifiers.keras_model import KerasClassifier
 from keras_acet.classifiers.loading import as_classifier
 from keras_acet.classifiers.loading import load
 from keras_acet.classifiers.onnx_file import ONNXClassifier
+from keras_acet.classifiers.provable import ProvableClassifier
 from keras_acet.classifiers.run import RunClassifier
 from keras_acet.classifiers.savedmodel import SavedModelClassifier
 # isort: on
@@ -20,6 +21,7 @@ __all__ = [
     "FunctionClassifier",
     "KerasClassifier",
     "ONNXClassifier",
+    "ProvableClassifier",
     "RunClassifier",
     "SavedModelClassifier",
     "as_classifier",

@@ -10,17 +10,21 @@ from keras_acet.classifiers.base import Classifier
 from keras_acet.classifiers.function import FunctionClassifier
 from keras_acet.classifiers.keras_model import KerasClassifier
 from keras_acet.classifiers.onnx_file import ONNXClassifier
+from keras_acet.classifiers.provable import ProvableClassifier
 from keras_acet.classifiers.run import RunClassifier
 from keras_acet.classifiers.savedmodel import SavedModelClassifier
 
 # Each is asked in turn whether a path is its own.
-KINDS: list[type[Classifier]] = [RunClassifier, SavedModelClassifier, KerasClassifier, ONNXClassifier]
+KINDS: list[type[Classifier]] = [
+    *(ProvableClassifier, RunClassifier, SavedModelClassifier, KerasClassifier, ONNXClassifier),
+]
 
 
 def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Classifier:
     """Loads a classifier.
 
     * A directory with `flags.flags` is a finished run of `train.py`; its network is `model.keras`.
+    * A directory with `provable.json` is a classifier with a detector, a `ProvableClassifier`, also if it is a run.
     * A `.keras` file is a Keras model, loaded with `safe_mode=True`; of an `ACETModel` the inner network is taken.
       Classes of your own must be registered with Keras beforehand.
     * A directory with `saved_model.pb` is a SavedModel: its signature "serving_default", or the only one, with one
