@@ -111,4 +111,6 @@ def test_fingerprint_of_digits_is_what_it_was():
     for name in ("train", "test", "calibration"):
         for array in (getattr(data, f"{name}_images"), getattr(data, f"{name}_labels")):
             digest.update(f"{array.shape}{array.dtype.str}".encode() + array.tobytes())
+    assert data.is_of(digest.hexdigest()[:16])
+    digest.update(b"['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']")
     assert data.fingerprint == digest.hexdigest()[:16]

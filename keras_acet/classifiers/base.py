@@ -36,6 +36,7 @@ class Classifier(abc.ABC):
         is_differentiable: Whether the kind gives gradients with respect to the images; `check` tests the model itself.
         flags: Dict name -> text, the flags of its run; or None.
         history: List of one dict per epoch, name -> number, as in the run's `metrics.csv`.
+        trained_on: Fingerprint of the `Data` that it was trained on; None if nothing says so.
         is_foreign: Whether it was trained elsewhere, so that its training images are not known.
     """
 
@@ -45,6 +46,7 @@ class Classifier(abc.ABC):
     is_differentiable: bool = False
     flags: dict[str, str] | None = None
     history: list[dict[str, Any]]
+    trained_on: str | None = None
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_acet._prediction import as_float, logits_of
 from keras_acet.classifiers.base import Classifier, one_line
+from keras_acet.classifiers.origin import for_data
 from keras_acet.datasets import Data
 
 _NUM_CHECKED = 256
@@ -34,6 +35,7 @@ def check(classifier: AnyClassifier, data: Data) -> AnyClassifier:
         ValueError: If the shapes of the images or the numbers of classes differ; if the outputs are not finite; if they
             look like probabilities: none is negative, and each row sums to 1 within 1e-3.
     """
+    classifier = for_data(classifier, data)
     shape, name = tuple(data.image_shape), classifier.name
     if not _fits(shape, classifier.image_shape):
         raise ValueError(

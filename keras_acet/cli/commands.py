@@ -10,12 +10,13 @@ import shlex
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import flags as absl_flags
 
-from keras_acet._checks import check_one_line
+from keras_acet._checks import Notice, check_one_line
 from keras_acet.files import LOCK, TEMPORARY, Lock, writing
 from keras_acet.training import flag_files
 
@@ -118,7 +119,8 @@ class Command:
             if call.flags.only_check_args and not self.checks_flags:
                 return 0
             check_backend()
-            self.run(call)
+            with _notices(call):
+                self.run(call)
         except KeyboardInterrupt as error:
             print(file=sys.stderr)
             call.note(f"stopped; {self.when_stopped}")
@@ -206,6 +208,25 @@ def _on_termination(handler: Any) -> Any:
             raise exception
 
     return None if handler is None else signal.signal(signal.SIGTERM, handler)
+
+
+@contextlib.contextmanager
+def _notices(call: Call) -> Iterator[None]:
+    """Prints what the library has to say, its `Notice` warnings, as lines of the program, each once."""
+    before, told = warnings.showwarning, set()
+
+    def show(message: Any, category: Any, *where: Any, **options: Any) -> None:
+        text = as_flags(str(message), call.flags)
+        if not issubclass(category, Notice):
+            before(message, category, *where, **options)
+        elif text not in told:
+            told.add(text)
+            call.note(text)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        warnings.showwarning = show
+        yield
 
 
 def _split_off_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -22,7 +22,13 @@ def images_of(n, shape=SHAPE, seed=0):
 
 
 def data_of(shape=SHAPE, num_classes=NUM_CLASSES, n=10):
-    return SimpleNamespace(name="toy", image_shape=shape, num_classes=num_classes, test_images=images_of(n, shape))
+    return SimpleNamespace(
+        name="toy",
+        image_shape=shape,
+        num_classes=num_classes,
+        test_images=images_of(n, shape),
+        is_of=lambda fingerprint, **settings: True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,9 @@ def network():
 
 def run_directory(path, network):
     path.mkdir()
-    (path / "flags.flags").write_text("# Repeats this run: ...\n--dataset=mnist\n--method=acet\n# May be ...\n")
+    (path / "flags.flags").write_text(
+        "# Repeats this run: ...\n--dataset=mnist\n--method=acet\n# Fingerprint of the data: 0123\n"
+    )
     (path / "metrics.csv").write_text("epoch,loss,val_loss\n1,0.5,\n2,1e-3,nan\n")
     (path / "results.json").write_text("{}\n")
     network.save(path / "model.keras")

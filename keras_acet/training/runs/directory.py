@@ -84,6 +84,11 @@ class RunDirectory:
         with _readable_errors(self.path):
             return flag_files.read_run(_text(self.path / _FLAGS))[1]
 
+    def fingerprint(self) -> str | None:
+        """Returns the fingerprint of the data that the run began with, see `Data.fingerprint`; None if it has none."""
+        with _readable_errors(self.path):
+            return self._fingerprint()
+
     def history(self) -> list[dict[str, float]]:
         """Returns the rows of `metrics.csv`, one dict name -> number per epoch; [] if there is none.
 
