@@ -86,7 +86,7 @@ def export_model(
     _check_arguments(name, threshold, protocol.score)
     directory = pathlib.Path(directory) / name
     check_version(directory, version)
-    classifier = classifiers.check(classifier, data)
+    classifier = _keras_classifier(classifiers.check(classifier, data))
     tell = progress or (lambda text: None)
     source = Source(classifier, data, protocol.score)
     for artifact in chosen:  # before the attacks, which take longest

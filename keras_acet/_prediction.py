@@ -24,9 +24,27 @@ def as_float(images: np.ndarray) -> np.ndarray:
 
 
 def logits_of(network: Callable[..., tf.Tensor], images: tf.Tensor) -> tf.Tensor:
-    """Logits in float32, whatever precision the network computes in."""
-    logits = network(images, training=False) if isinstance(network, keras.Model) else network(images)
-    return tf.cast(logits, tf.float32)
+    """Logits in float32, in inference mode, whatever the network is and whatever precision it computes in.
+
+    Keras lets a layer that is told nothing take the default of its own `call`, which for layers of preprocessing is
+    training mode, and hands that on to all later layers. So a function that calls layers is called as a layer too.
+    """
+    layer = network if isinstance(network, keras.layers.Layer) else _InferenceMode(network)
+    return tf.cast(layer(images, training=False), tf.float32)
+
+
+class _InferenceMode(keras.layers.Layer):
+    """Calls a function in which Keras layers run in inference mode, those that the function tells nothing."""
+
+    def __init__(self, function: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        super().__init__(name="inference_mode", dtype="float32", autocast=False)
+        self._function = (lambda images: function(images),)  # so that Keras does not track what the function holds
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.built = True  # Keras' own would call the function once more, in no mode
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return self._function[0](images)
 
 
 def traced(function: Callable[..., Any], *arrays: np.ndarray) -> Callable[..., Any]:

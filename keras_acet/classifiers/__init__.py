@@ -14,6 +14,8 @@ from keras_acet.classifiers.onnx_file import ONNXClassifier
 from keras_acet.classifiers.provable import ProvableClassifier
 from keras_acet.classifiers.run import RunClassifier
 from keras_acet.classifiers.savedmodel import SavedModelClassifier
+from keras_acet.classifiers.wrapping import WrappedClassifier
+from keras_acet.classifiers.wrapping import wrap
 # isort: on
 
 __all__ = [
@@ -24,7 +26,9 @@ __all__ = [
     "ProvableClassifier",
     "RunClassifier",
     "SavedModelClassifier",
+    "WrappedClassifier",
     "as_classifier",
     "check",
     "load",
+    "wrap",
 ]

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_acet._prediction import BATCH_SIZE, as_float
+from keras_acet.networks import Interface
 
 Shape = tuple[int | None, ...]
 
@@ -36,7 +37,8 @@ class Classifier(abc.ABC):
         is_differentiable: Whether the kind gives gradients with respect to the images; `check` tests the model itself.
         flags: Dict name -> text, the flags of its run; or None.
         history: List of one dict per epoch, name -> number, as in the run's `metrics.csv`.
-        trained_on: Fingerprint of the `Data` that it was trained on; None if nothing says so.
+        interface: `networks.Interface`, what the stored model takes and gives; `logits` and `network` go from [0, 1] to
+            logits whatever it is. None until `as_classifier` is told, or `check` finds out.
         is_foreign: Whether it was trained elsewhere, so that its training images are not known.
     """
 
@@ -46,7 +48,7 @@ class Classifier(abc.ABC):
     is_differentiable: bool = False
     flags: dict[str, str] | None = None
     history: list[dict[str, Any]]
-    trained_on: str | None = None
+    interface: Interface | None = None
 
     def __init__(
         self,
@@ -79,6 +81,10 @@ class Classifier(abc.ABC):
     def is_foreign(self) -> bool:
         return self.path is not None
 
+    def variables(self, image_shape: tuple[int, ...]) -> list[Any]:
+        """Returns the TensorFlow variables that a call with images of this shape could change; none of other models."""
+        return []
+
     @classmethod
     def claims(cls, path: pathlib.Path) -> bool:
         """Whether a path is a classifier of this kind, by its name and the files there; then `load` loads it."""
@@ -98,11 +104,18 @@ class Classifier(abc.ABC):
         """
         raise NotImplementedError(f"{cls.__name__} claims no path.")
 
-    def replace(self, *, name: str | None = None, is_differentiable: bool | None = None) -> Self:
-        """Returns a copy with another name, or noted to have gradients or none."""
+    def replace(
+        self,
+        *,
+        name: str | None = None,
+        is_differentiable: bool | None = None,
+        interface: Interface | None = None,
+    ) -> Self:
+        """Returns a copy with another name, noted to have gradients or none, or known to take and give what it does."""
         other = copy.copy(self)
         other.name = self.name if name is None else name
         other.is_differentiable = self.is_differentiable if is_differentiable is None else is_differentiable
+        other.interface = self.interface if interface is None else interface
         return other
 
 

@@ -1,58 +1,163 @@
-"""Checks that a classifier fits its data."""
+"""Checks that a classifier fits its data, and wraps one that takes or gives something else."""
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_acet._prediction import as_float, logits_of
 from keras_acet.classifiers.base import Classifier, one_line
-from keras_acet.classifiers.origin import for_data
+from keras_acet.classifiers.wrapping import wrap
 from keras_acet.datasets import Data
+from keras_acet.networks import Interface
+from keras_acet.networks.interface import kind_of_last_operation, kind_of_outputs, takes_bytes
 
 _NUM_CHECKED = 256
-_SUM_TOLERANCE = 1e-3
+_NUM_REPEATED = 8
+_MAX_CHANCE = 1e-3
+_MIN_GAIN = 0.05  # of all images
 
 
-AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)
+def check(
+    classifier: Classifier,
+    data: Data,
+    *,
+    inputs: str | None = None,
+    outputs: str | None = None,
+    tell: Callable[[str], None] = print,
+) -> Classifier:
+    """Raises if a classifier does not fit the data; wraps one that takes pixels in 0..255 or gives probabilities.
 
-
-def check(classifier: AnyClassifier, data: Data) -> AnyClassifier:
-    """Raises if a classifier does not fit the data, or does not give logits.
-
-    Nothing is changed of the classifier; networks run in inference mode.
+    Nothing is changed of the classifier; networks run in inference mode, which is checked to the bit. A model takes
+    pixels in 0..255 if that makes it right about more of these images, by more than chance, or as many and its first
+    layers scale such pixels; it gives probabilities if none of its outputs is negative and each row sums to 1 within
+    1e-3. One output is that of the second of two classes: a probability if it is that of a sigmoid, else a logit.
 
     Args:
         classifier: `Classifier`.
         data: `datasets.Data`; up to 256 of its test images are tried.
+        inputs: What the classifier takes, `"unit"` for pixels in [0, 1] or `"bytes"` for 0..255; None to find out.
+        outputs: What it gives, `"logits"` or `"probabilities"`; None to find out.
+        tell: Function of a line of text that is told how the classifier was wrapped.
 
     Returns:
-        The classifier; of a model whose logits have no gradient in the images, as after rounding, a copy that is noted
-        as not differentiable.
+        The classifier, or the wrapped one, see `wrap`; of a model whose logits have no gradient in the images, as after
+        rounding, a copy that is noted as not differentiable.
 
     Raises:
-        ValueError: If the shapes of the images or the numbers of classes differ; if the outputs are not finite; if they
-            look like probabilities: none is negative, and each row sums to 1 within 1e-3.
+        ValueError: If the shapes of the images or the numbers of classes differ; if the outputs are not finite, or
+            those of a sigmoid for each class; if the same images give other outputs the next time, or a call changes a
+            weight.
     """
-    classifier = for_data(classifier, data)
     shape, name = tuple(data.image_shape), classifier.name
     if not _fits(shape, classifier.image_shape):
         raise ValueError(
             f"{name} takes images of shape {classifier.image_shape}. Received: {data.name} with images of shape "
             f"{shape}. {_advice(classifier.image_shape, shape)}"
         )
+    logits = _logits(classifier, data.test_images[:_NUM_CHECKED], data)
+    if classifier.interface is None and logits.ndim == 2:
+        interface = Interface(
+            inputs=inputs or _found_inputs(classifier, data), outputs=outputs or _found_outputs(classifier, logits)
+        )
+        if inputs or outputs or not interface.is_default or logits.shape[1] == 1:
+            classifier = wrap(classifier, interface, image_shape=shape, num_outputs=logits.shape[1])
+            if not interface.is_default or logits.shape[1] == 1:
+                tell(_in_words(name, interface, is_found=(inputs is None, outputs is None), width=logits.shape[1]))
+                logits = _logits(classifier, data.test_images[:_NUM_CHECKED], data)
+    _check_logits(logits, name, data)
+    is_differentiable = classifier.is_differentiable and _has_gradient(classifier.network, data.test_images[:2])
+    if is_differentiable == classifier.is_differentiable:
+        return classifier
+    return classifier.replace(is_differentiable=is_differentiable)
+
+
+def _logits(classifier: Classifier, images: np.ndarray, data: Data) -> np.ndarray:
+    """What the classifier gives; raises if that fails, changes it, or is something else the next time."""
+    name, shape = classifier.name, tuple(data.image_shape)
     try:
-        logits = classifier.logits(data.test_images[:_NUM_CHECKED])
-        is_differentiable = classifier.is_differentiable and _has_gradient(classifier.network, data.test_images[:2])
+        variables = classifier.variables(shape)
+        before = [variable.numpy() for variable in variables]
+        outputs = classifier.logits(images)
+        again = classifier.logits(images[:_NUM_REPEATED])
     except Exception as error:  # a model can fail in any way
         raise ValueError(
             f"{name} must take images of shape {shape}, as {data.name} has them. It fails: {one_line(error)}"
         ) from error
-    _check_logits(logits, name, data)
-    if is_differentiable == classifier.is_differentiable:
-        return classifier
-    return classifier.replace(is_differentiable=is_differentiable)
+    changed = []
+    for variable, value in zip(variables, before, strict=True):
+        if variable.numpy().tobytes() != value.tobytes():
+            variable.assign(value)
+            changed.append(variable.name)
+    advice = "A layer that is called with training=True is the usual reason: hand `training` on to it instead."
+    if changed:
+        raise ValueError(
+            f"{name} must stay as it is when it classifies. Received: a model that changes {len(changed)} of its "
+            f"weights, such as {changed[0]}, in inference mode; they are as before. {advice}"
+        )
+    once = outputs[: len(again)]
+    size = np.abs(once[np.isfinite(once)]).max(initial=0)
+    if once.shape != again.shape or not np.allclose(once, again, rtol=1e-3, atol=1e-3 * size, equal_nan=True):
+        raise ValueError(
+            f"{name} must give the same logits for the same image. Received: others the next time, in inference mode. "
+            f"{advice}"
+        )
+    return outputs
+
+
+def _found_outputs(classifier: Classifier, values: np.ndarray) -> str:
+    kind = kind_of_outputs(values)
+    if kind == "softmax":
+        return "probabilities"
+    if values.shape[1:] == (1,):
+        return "probabilities" if kind == "sigmoid" else "logits"
+    is_saturated = len(values) > 1 and values.min() < 0.1 and values.max() > 0.9
+    if kind_of_last_operation(classifier.network) == "sigmoid" or (kind == "sigmoid" and is_saturated):
+        raise ValueError(
+            f"{classifier.name} must give logits. Received: numbers in [0, 1] that do not sum to 1, as of a sigmoid "
+            "for each class. Remove the sigmoid at its end (in Keras: activation=None in the last layer), or give "
+            "`outputs='probabilities'` to divide them by their sum, or `outputs='logits'` if they are logits."
+        )
+    return "logits"
+
+
+def _found_inputs(classifier: Classifier, data: Data) -> str:
+    """Whether a classifier is right about more images in 0..255 than in [0, 1]."""
+    count = _NUM_CHECKED - len(data.test_images[:_NUM_CHECKED])
+    parts = [as_float(data.test_images[:_NUM_CHECKED]), as_float(data.train_images[:count])]
+    images = np.concatenate(parts if count else parts[:1])
+    labels = np.concatenate([data.test_labels, data.train_labels])[: len(images)]
+    try:
+        right = [_is_right(classifier.logits(scale * images), labels) for scale in (1, 255)]
+    except Exception:  # a model may refuse pixels above 1
+        return "unit"
+    only_unit, only_bytes = int(np.sum(right[0] & ~right[1])), int(np.sum(right[1] & ~right[0]))
+    if takes_bytes(classifier.network):
+        return "bytes" if only_bytes >= only_unit else "unit"
+    differing = only_unit + only_bytes
+    # The chance of so many under equal odds, a sign test.
+    chance = sum(math.comb(differing, k) for k in range(only_bytes, differing + 1)) / 2**differing
+    return "bytes" if chance < _MAX_CHANCE and only_bytes - only_unit >= _MIN_GAIN * len(images) else "unit"
+
+
+def _is_right(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    predicted = outputs[:, 0] > outputs[:, 0].mean() if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+    return predicted == labels
+
+
+def _in_words(name: str, interface: Interface, *, is_found: tuple[bool, bool], width: int) -> str:
+    parts = []
+    if interface.inputs == "bytes":
+        parts.append("takes pixels in 0..255, so they are multiplied by 255")
+    if width == 1:
+        what = "a probability" if interface.outputs == "probabilities" else "a logit"
+        parts.append(f"gives one number, which is taken for {what} of the second class")
+    elif interface.outputs == "probabilities":
+        parts.append("gives probabilities, so their logarithms are taken for logits")
+    asked = [f"`{what}=...`" for what, found in zip(("inputs", "outputs"), is_found, strict=True) if found]
+    return f"{name} {' and '.join(parts)}" + (f"; {' and '.join(asked)} would decide otherwise" if asked else "")
 
 
 def _check_logits(logits: np.ndarray, name: str, data: Data) -> None:
@@ -66,11 +171,6 @@ def _check_logits(logits: np.ndarray, name: str, data: Data) -> None:
         raise ValueError(
             f"The logits of {name} must be finite. Received: {count} of {len(logits)} test images of {data.name} with "
             "NaN or infinity. Its weights are damaged, or training went astray."
-        )
-    if (logits >= 0).all() and (np.abs(logits.sum(axis=1, dtype=np.float64) - 1) <= _SUM_TOLERANCE).all():
-        raise ValueError(
-            f"{name} must give logits. Received: what looks like probabilities (none negative, each row sums to 1). "
-            "Remove the softmax at its end (in Keras: activation=None in the last layer)."
         )
 
 

@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Callable
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from keras_acet._prediction import in_batches, logits_of, traced
 from keras_acet.classifiers.base import Classifier, Shape
+from keras_acet.networks import Interface
 
 
 class TracedClassifier(Classifier):
@@ -38,10 +40,23 @@ class TracedClassifier(Classifier):
         self._traced: dict[tuple[int, ...], tf.types.experimental.ConcreteFunction] = {}
 
     def logits(self, images: np.ndarray) -> np.ndarray:
+        return in_batches(self._function(images), images)
+
+    def around(self, network: keras.Model | Callable[[tf.Tensor], tf.Tensor], interface: Interface) -> Self:
+        """Returns a copy whose network is the given one, which wraps its own as the interface says."""
+        other = self.replace()
+        other.network, other.interface, other._traced = network, interface, {}
+        other.num_classes = 2 if self.num_classes == 1 else self.num_classes
+        return other
+
+    def variables(self, image_shape: tuple[int, ...]) -> list[Any]:
+        return list(self._function(np.zeros((1, *image_shape))).variables)
+
+    def _function(self, images):
         shape = images.shape[1:]
         if shape not in self._traced:
             self._traced[shape] = traced(lambda x: logits_of(self.network, x), images)
-        return in_batches(self._traced[shape], images)
+        return self._traced[shape]
 
 
 class FunctionClassifier(TracedClassifier):

@@ -8,6 +8,7 @@ import keras
 from keras_acet.classifiers.base import one_line
 from keras_acet.classifiers.function import TracedClassifier
 from keras_acet.files import sha256_of_files
+from keras_acet.networks.interface import check_one_input_and_output
 from keras_acet.training.model import ACETModel
 
 
@@ -37,11 +38,8 @@ class KerasClassifier(TracedClassifier):
         name = name or (None if path else network.name)
         while isinstance(network, ACETModel):
             network = network.network
-        # A subclassed model has neither.
-        inputs, outputs = (getattr(network, what, None) for what in ("inputs", "outputs"))
-        for what, tensors in (("input", inputs), ("output", outputs)):
-            if tensors is not None and len(tensors) != 1:
-                raise ValueError(f"{path or name} must have one {what}. Received: {len(tensors)} of them.")
+        check_one_input_and_output(network, str(path or name))
+        inputs, outputs = getattr(network, "inputs", None), getattr(network, "outputs", None)  # not of a subclass
         super().__init__(
             network,
             image_shape=tuple(inputs[0].shape[1:]) if inputs else None,

@@ -13,6 +13,8 @@ from keras_acet.classifiers.onnx_file import ONNXClassifier
 from keras_acet.classifiers.provable import ProvableClassifier
 from keras_acet.classifiers.run import RunClassifier
 from keras_acet.classifiers.savedmodel import SavedModelClassifier
+from keras_acet.classifiers.wrapping import wrap
+from keras_acet.networks import Interface
 
 # Each is asked in turn whether a path is its own.
 KINDS: list[type[Classifier]] = [
@@ -63,22 +65,40 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Classifier:
     )
 
 
-def as_classifier(model: Any) -> Classifier:
+def as_classifier(model: Any, *, inputs: str | None = None, outputs: str | None = None) -> Classifier:
     """Returns a classifier for a model, a function or a path: the one way to make one of a live model.
+
+    `evaluate` and `export_model` find out what a model takes and gives where they are not told here, see `check`.
 
     Args:
         model: `Classifier`, which is returned as it is; `keras.Model` from images to logits, an `ACETModel` too; a
             function from images to logits that TensorFlow can trace; or a path, see `load`.
+        inputs: What the model takes: `"unit"` for pixels in [0, 1], `"bytes"` for pixels in 0..255; None if not known.
+        outputs: What it gives: `"logits"` or `"probabilities"`; None if not known. Given one of the two, the other
+            is `"unit"` or `"logits"`.
 
     Raises:
         TypeError: If it is something else.
-        ValueError: If a model has more than one input or output, or see `load`.
+        ValueError: If a model has more than one input or output; if `inputs` or `outputs` is another word, or given for
+            a classifier of which it is known; or see `load`.
 
     Example:
 
     >>> as_classifier(lambda images: 2 * images).description
     'a function'
     """
+    classifier = _as_classifier(model)
+    if inputs is None and outputs is None:
+        return classifier
+    if classifier.interface is not None:
+        raise ValueError(
+            f"`inputs` and `outputs` must be left out for {classifier.name}, which is known to go from "
+            f"{classifier.interface}. Received: inputs={inputs!r}, outputs={outputs!r}."
+        )
+    return wrap(classifier, Interface(inputs=inputs or "unit", outputs=outputs or "logits"))
+
+
+def _as_classifier(model: Any) -> Classifier:
     if isinstance(model, Classifier):
         return model
     if isinstance(model, keras.Model):

@@ -5,6 +5,7 @@ from typing import Self
 
 from keras_acet.classifiers.keras_model import KerasClassifier, read_keras
 from keras_acet.files import sha256_of_files
+from keras_acet.networks import Interface
 from keras_acet.training.runs import RunDirectory
 
 
@@ -16,10 +17,11 @@ class RunClassifier(KerasClassifier):
 
     description = "a run"
     kind = "run"
+    interface = Interface()
 
     @property
     def is_foreign(self) -> bool:
-        return self.trained_on is None
+        return False
 
     @classmethod
     def claims(cls, path: pathlib.Path) -> bool:
@@ -42,5 +44,4 @@ class RunClassifier(KerasClassifier):
         classifier = cls(read_keras(model), path=path, sha256=sha256_of_files(path, [model]))
         classifier.flags = flags
         classifier.history = run.history()
-        classifier.trained_on = run.fingerprint()
         return classifier

@@ -1,7 +1,7 @@
 """A SavedModel as a classifier."""
 
 import pathlib
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -69,6 +69,9 @@ class SavedModelClassifier(Classifier):
         below = {file for folder in (path, path / "variables", path / "assets") for file in folder.rglob("*")}
         files = [file for file in below if file.is_file()]
         return cls(path, sha256=sha256_of_files(path, files), trusted=trusted)
+
+    def variables(self, image_shape: tuple[int, ...]) -> list[Any]:
+        return list(self._signature.variables)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         return logits_in_batches(self._run, images, self._batch_size)

@@ -1,13 +1,11 @@
 """The flags that say what a classifier is measured on, for all commands that measure."""
 
 import pathlib
-import warnings
 from typing import Any
 
 from absl import flags as absl_flags
 
-from keras_acet._checks import Notice
-from keras_acet.cli.commands import UserError, split
+from keras_acet.cli.commands import Call, UserError, split
 
 
 def define(values: absl_flags.FlagValues) -> None:
@@ -40,6 +38,41 @@ def define(values: absl_flags.FlagValues) -> None:
     )
 
 
+def define_interface(values: absl_flags.FlagValues) -> None:
+    """Defines the flags that say what a --model takes and gives; `check_model` reads them."""
+    absl_flags.DEFINE_enum(
+        "inputs",
+        None,
+        ["unit", "bytes"],
+        "What a --model takes: unit for pixels in [0, 1], bytes for 0..255 (default: what makes it right more often).",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_enum(
+        "outputs",
+        None,
+        ["logits", "probabilities"],
+        "What a --model gives (default: probabilities where they sum to 1, else logits).",
+        flag_values=values,
+    )
+
+
+def check_model(call: Call, model: Any, data: Any) -> Any:
+    """Returns a classifier as `classifiers.check` gives it back, wrapped as the flags say; a note tells how."""
+    from keras_acet import classifiers
+
+    flags = call.flags
+    if isinstance(model, classifiers.RunClassifier):
+        return classifiers.check(model, data)
+    return classifiers.check(model, data, inputs=flags.inputs, outputs=flags.outputs, tell=call.note_as_flags)
+
+
+def check_interface(values: absl_flags.FlagValues) -> None:
+    """Raises `UserError` if the flags say what a --model takes and gives, and there is none."""
+    for name in ("inputs", "outputs"):
+        if values[name].value is not None and not values.model:
+            raise UserError(f"--{name} needs --model: a run goes from images in [0, 1] to logits")
+
+
 def check_is_run(path: str) -> None:
     """Raises `UserError` unless `path` is a run directory."""
     if not (pathlib.Path(path) / "flags.flags").is_file():
@@ -50,15 +83,11 @@ def check_is_run(path: str) -> None:
 
 
 def data_settings(classifier: Any) -> dict[str, str]:
-    """The flags of a classifier's run, also those that do not make the run, such as where the data lie; its name.
-
-    And the fingerprint of its data, where it has one.
-    """
+    """The flags of a classifier's run, also those that do not make the run, such as where the data lie; its name."""
     from keras_acet.training import runs
 
     extra = runs.RunDirectory(classifier.path).extra_flags()
-    known = {} if classifier.trained_on is None else {"fingerprint": classifier.trained_on}
-    return {"name": classifier.name, **known, **extra, **classifier.flags}
+    return {"name": classifier.name, **extra, **classifier.flags}
 
 
 def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, resize: bool = False) -> Any:
@@ -90,30 +119,10 @@ def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, 
         # The smallest fraction of all runs: these images were kept out of training by every one of them.
         calibration_fraction=min((float(run.get("calibration_fraction", 0)) for run in settings), default=0.0),
     )
-    for run in settings:
-        _check_same(data, run, is_its_own=values.dataset is None and values.image_size is None)
     if values.ood:
         sets = datasets.ood_sets(split(values.ood), data.image_shape, data_dir=data_dir, resize=resize)
         data.ood = data.ood.joined(sets)
     return data
-
-
-def _check_same(data: Any, run: dict[str, str], *, is_its_own: bool) -> None:
-    """Raises if the data of a run are not those that it was trained on: what was held out then is not known now.
-
-    Of other data that the user named on purpose `classifiers.check` tells.
-    """
-    if "fingerprint" not in run:
-        text = f"which data {run['name']} was trained on is not known, so nothing here counts as held out"
-        warnings.warn(text, Notice, stacklevel=2)
-        return
-    fraction = float(run.get("calibration_fraction", 0))
-    if is_its_own and not data.is_of(run["fingerprint"], calibration_fraction=fraction):
-        raise ValueError(
-            f"the data of {run['name']} have changed since it was trained: other images, labels, classes or another "
-            f"order, so that images it was trained on may count as held out. Put them back as they were; or say on "
-            f"purpose what to measure on, `dataset={run['dataset']}`, and nothing counts as held out."
-        )
 
 
 def protocol(

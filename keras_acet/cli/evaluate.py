@@ -12,7 +12,6 @@ command again to continue: the results of finished sets are stored in the report
 """
 
 import pathlib
-from typing import Any
 
 from absl import flags as absl_flags
 
@@ -30,8 +29,9 @@ def _define(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_multi_string(
         "model",
         [],
-        "Classifiers of your own, from images in [0, 1] to logits: .keras files, SavedModel directories, .onnx files; "
-        "the last two give no gradients and are not attacked. Needs --dataset where there is no --run_dir.",
+        "Classifiers of your own, also with a softmax at the end or on pixels in 0..255: .keras files, SavedModel "
+        "directories, .onnx files; the last two give no gradients and are not attacked. Needs --dataset where there is "
+        "no --run_dir.",
         flag_values=values,
     )
     absl_flags.DEFINE_boolean(
@@ -40,6 +40,7 @@ def _define(values: absl_flags.FlagValues) -> None:
         "Load a SavedModel of --model although its graph touches files, the network or Python: you trust who made it.",
         flag_values=values,
     )
+    data_flags.define_interface(values)
     data_flags.define(values)
     absl_flags.DEFINE_boolean(
         "resize", False, "Make the images of --ood fit, in size and number of channels.", flag_values=values
@@ -143,6 +144,7 @@ def _paths(flags: absl_flags.FlagValues) -> list[str]:
         raise commands.UserError("name at least one --run_dir=RUN or --model=PATH")
     for path in commands.split(flags.run_dir):
         data_flags.check_is_run(path)
+    data_flags.check_interface(flags)
     if not flags.run_dir and not flags.dataset:
         raise commands.UserError("--model needs --dataset, what to evaluate on")
     return paths
@@ -154,7 +156,7 @@ def _run(call: commands.Call) -> None:
     with commands.quiet_start():
         import tensorflow as tf
 
-        from keras_acet import classifiers, evaluation
+        from keras_acet import classifiers, evaluation, report
 
         tf.config.list_logical_devices()
     report_dir = pathlib.Path(flags.report_dir or _default_report_dir(flags, paths))
@@ -163,7 +165,7 @@ def _run(call: commands.Call) -> None:
         models = [classifiers.load(path, trusted=flags.trusted) for path in paths]
         settings = [data_flags.data_settings(model) for model in models if isinstance(model, classifiers.RunClassifier)]
         data = data_flags.load_data(flags, settings, resize=flags.resize)
-        models = [classifiers.check(model, data) for model in models]
+        models = [data_flags.check_model(call, model, data) for model in models]
         protocol = data_flags.protocol(
             flags,
             settings,
@@ -183,15 +185,7 @@ def _run(call: commands.Call) -> None:
         if any(isinstance(one, evaluation.measurements.ExactAlpha) for one in measurements):
             for model in models:
                 evaluation.scaling.exact_network(model)
-    with commands.only_process(report_dir, "report_dir"):
-        _evaluate(call, models, data, protocol, measurements, report_dir)
-
-
-def _evaluate(
-    call: commands.Call, models: list[Any], data: Any, protocol: Any, measurements: list[Any], report_dir: pathlib.Path
-) -> None:
-    from keras_acet import evaluation, report
-
+        (report_dir / "scores").mkdir(parents=True, exist_ok=True)
     print(
         f"{data.name}: {len(data.test_labels)} test images, {protocol.num_noise} noise images under attack, "
         f"epsilon {protocol.epsilon:g}; out-distribution sets: {', '.join(data.ood) or 'none'}",

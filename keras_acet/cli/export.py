@@ -35,9 +35,11 @@ def _define_what(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         "model",
         None,
-        "A classifier of your own instead: a .keras file, from images in [0, 1] to logits; needs --dataset.",
+        "A classifier of your own instead: a .keras file, also with a softmax at the end or on pixels in 0..255; needs "
+        "--dataset.",
         flag_values=values,
     )
+    data_flags.define_interface(values)
     data_flags.define(values)
     absl_flags.DEFINE_list(
         "formats",
@@ -110,6 +112,7 @@ def _path(flags: absl_flags.FlagValues) -> pathlib.Path:
         data_flags.check_is_run(flags.run_dir)
     elif flags.dataset is None:
         raise commands.UserError("--model needs --dataset, what it was trained on")
+    data_flags.check_interface(flags)
     return pathlib.Path(flags.run_dir or flags.model)
 
 
@@ -142,7 +145,7 @@ def _run(call: commands.Call) -> None:
     with call.user_errors():
         # Everything that can fail for the user's reasons comes before any work.
         chosen = artifacts.chosen(_formats(flags))
-        classifier, data, arguments = _prepare(flags, path)
+        classifier, data, arguments = _prepare(call, path)
         directory = arguments.pop("directory")
         if flags.demo:
             _check_demo(flags, data, directory, arguments["name"])
@@ -171,14 +174,17 @@ def _formats(flags: absl_flags.FlagValues) -> list[str]:
     return [*flags.formats, *([flags.quantize] if flags.quantize and flags.quantize not in flags.formats else [])]
 
 
-def _prepare(flags: absl_flags.FlagValues, path: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
+def _prepare(call: commands.Call, path: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
     """The classifier, its data, and arguments of `export`: where to, under which name, measured how."""
     from keras_acet import classifiers, evaluation
 
+    flags = call.flags
     classifier = classifiers.load(path)
     is_run = flags.run_dir is not None
     settings = [data_flags.data_settings(classifier)] if is_run else []
     data = data_flags.load_data(flags, settings)
+    if not isinstance(classifier, classifiers.SavedModelClassifier | classifiers.ONNXClassifier):
+        classifier = data_flags.check_model(call, classifier, data)
     reports = flags.evaluation_dir or (path / "evaluation" if is_run else None)
     return (
         classifier,

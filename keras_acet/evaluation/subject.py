@@ -13,6 +13,7 @@ from keras_acet.datasets import Data
 from keras_acet.evaluation import attacks, keys
 from keras_acet.evaluation.protocol import Protocol
 from keras_acet.evaluation.store import Store
+from keras_acet.networks import Interface
 from keras_acet.noise import PaperNoise, UniformNoise
 from keras_acet.scores import Score
 from keras_acet.theory import PiecewiseAffine
@@ -270,6 +271,11 @@ class Subject:
         others = self.others if measurement.transfers else []
         return all(subject.classifier.sha256 for subject in [self, *others])
 
+    @property
+    def _wrapping(self) -> list[str]:
+        """What the file is known to take and give, where that is not images in [0, 1] and logits."""
+        return [] if self.classifier.interface in (None, Interface()) else [str(self.classifier.interface)]
+
     def key(self, measurement: "Measurement") -> dict[str, Any]:
         """Returns all that the arrays of a measurement depend on: its settings, the classifier, the images."""
         key = {
@@ -282,6 +288,8 @@ class Subject:
             "seed": self.seed,
             "version": __version__,
         }
+        if self._wrapping:
+            key["wrapping"] = self._wrapping
         if not self.score_sees_logits:
             key["score"] = keys.describe(self.score)
         if measurement.sets:
@@ -289,5 +297,5 @@ class Subject:
         if measurement.builds_on:
             key["builds_on"] = [self.key(one.as_done_on(self)) for one in measurement.builds_on]
         if measurement.transfers:
-            key["others"] = [[other.name, other.classifier.sha256] for other in self.others]
+            key["others"] = [[other.name, other.classifier.sha256, *other._wrapping] for other in self.others]
         return key

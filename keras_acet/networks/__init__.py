@@ -12,6 +12,8 @@ Weights are drawn from Keras' global generator: `keras.utils.set_random_seed` ma
 from keras_acet.networks.applications import application_names
 from keras_acet.networks.building import build
 from keras_acet.networks.building import names
+from keras_acet.networks.interface import Interface
+from keras_acet.networks.interface import wrapped
 from keras_acet.networks.published import lenet
 from keras_acet.networks.published import mlp
 from keras_acet.networks.published import resnet20
@@ -21,6 +23,7 @@ from keras_acet.networks.rbf import rbf
 
 __all__ = [
     "RBF",
+    "Interface",
     "application_names",
     "build",
     "lenet",
@@ -28,4 +31,5 @@ __all__ = [
     "names",
     "rbf",
     "resnet20",
+    "wrapped",
 ]

@@ -89,7 +89,8 @@ class ACETModel(keras.Model):
         self.built = True
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return self.network(images, training=training)
+        # None would let the first layer choose; those of preprocessing choose training mode, for all after them too.
+        return self.network(images, training=bool(training))
 
     def compile(self, optimizer: Any = "adam", loss: Any = None, **kwargs: Any) -> None:
         """As `keras.Model.compile`; without a `loss` it is the cross-entropy of integer labels and logits."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from keras_acet import evaluation, report
+from keras_acet.cli import evaluate as evaluate_command
 
 TINY = ["--network=mlp", "--batch_size=16", "--num_noise=8", "--schedule=cosine", "--epochs=1"]
 SMALL = ["--num_noise=8", "--num_trials=5", "--num_bootstrap=20"]
@@ -59,7 +60,7 @@ def test_two_runs_side_by_side_and_again(runs, evaluate):
     for run in first["runs"]:
         sets = [row["label"] for row in run["rows"]]
         assert sets == [
-            "random.npz (test)",
+            "npz:" + sets[0].removeprefix("npz:"),
             "photos",
             "noise",
             "adversarial noise",
@@ -152,7 +153,11 @@ BAD = [
     ("runs on other data", ["--run_dir=plain,digits"], "the runs must be for the same data: plain has --dataset=npz:"),
     ("model without data", ["--model=logits.keras"], "--model needs --dataset, what to evaluate on"),
     ("no model", ["--model=none.keras", "DATA"], "A classifier must be a run directory, a .keras file"),
-    ("probabilities", ["--model=softmax.keras", "DATA"], "softmax must give logits. Received: what looks like prob"),
+    (
+        "inputs of a run",
+        ["--run_dir=plain", "--inputs=bytes"],
+        "--inputs needs --model: a run goes from images",
+    ),
     ("classes", ["--model=five.keras", "DATA"], "five must give one logit for each of the 3 classes"),
     ("shape", ["--model=large.keras", "DATA"], "large takes images of shape (20, 20, 1). Received: "),
     ("not finite", ["--model=nan.keras", "DATA"], "The logits of nan must be finite"),
@@ -188,7 +193,6 @@ def places(runs):
     flags.write_text(flags.read_text().replace("--eval_epsilon=0.3", "--eval_epsilon=0.1"))
     keras.utils.set_random_seed(0)
     model(runs / "logits.keras")
-    model(runs / "softmax.keras", activation="softmax")
     model(runs / "five.keras", classes=5)
     model(runs / "large.keras", size=20)
     model(runs / "nan.keras", scale=np.nan)
@@ -205,3 +209,27 @@ def test_bad_input(name, arguments, message, places, evaluate, images_npz):
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
     assert sorted(places.rglob("*")) == before
+
+
+def test_a_model_with_a_softmax_is_wrapped_in_one_line(tmp_path, images_npz, capsys):
+    keras.utils.set_random_seed(0)
+    parts = [keras.Input((12, 12, 1)), keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
+    keras.Sequential(parts).save(tmp_path / "mine.keras")
+    quick = [f"--dataset=npz:{images_npz}", "--measure=test_set,noise", *SHORT, f"--report_dir={tmp_path / 'report'}"]
+    command = ["evaluate.py", f"--model={tmp_path / 'mine.keras'}", *quick]
+    told = "evaluate.py: mine gives probabilities, so their logarithms are taken for logits"
+    rows = []
+    for more, expected in (
+        ([], f"{told}; --inputs=... and --outputs=... would decide otherwise\n"),
+        (
+            ["--inputs=unit", "--outputs=probabilities"],
+            f"{told}\n",
+        ),
+    ):
+        assert evaluate_command.main([*command, *more]) == 0
+        assert [line for line in capsys.readouterr().err.splitlines(keepends=True) if "py: mine" in line] == [expected]
+        rows.append(json.loads((tmp_path / "report/results.json").read_text())["runs"][0]["rows"])
+    assert rows[0] == rows[1]
+    assert evaluate_command.main([*command, "--outputs=logits"]) == 0
+    confident = json.loads((tmp_path / "report/results.json").read_text())["runs"][0]["rows"][0]["mmc"]["value"]
+    assert confident < rows[0][0]["mmc"]["value"]  # the softmax of probabilities is at most e / (e + 2)
