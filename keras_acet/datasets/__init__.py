@@ -24,6 +24,11 @@ if typing.TYPE_CHECKING:
     from keras_acet.datasets.loading import spec
     from keras_acet.datasets.ood import ood_names
     from keras_acet.datasets.ood import ood_sets
+    from keras_acet.datasets.out_distributions import OutDistribution
+    from keras_acet.datasets.out_distributions import out_distribution
+    from keras_acet.datasets.out_distributions import out_names
+    from keras_acet.datasets.out_distributions import parse_out
+    from keras_acet.datasets.out_distributions import write_out
     from keras_acet.datasets.registry import register
     from keras_acet.datasets.specs import DatasetSpec
     from keras_acet.datasets.specs import OODSpec
@@ -36,6 +41,7 @@ _PLACES = {
     "DatasetSpec": "specs",
     "OODSets": "data",
     "OODSpec": "specs",
+    "OutDistribution": "out_distributions",
     "Splits": "specs",
     "TFDS": "tfds",
     "default_network": "loading",
@@ -44,12 +50,16 @@ _PLACES = {
     "names": "loading",
     "ood_names": "ood",
     "ood_sets": "ood",
+    "out_distribution": "out_distributions",
+    "out_names": "out_distributions",
+    "parse_out": "out_distributions",
     "photo_patches": "embedded",
     "random_crop": "augmentation",
     "random_flip": "augmentation",
     "random_flip_crop": "augmentation",
     "register": "registry",
     "spec": "loading",
+    "write_out": "out_distributions",
 }
 
 __all__ = [
@@ -58,6 +68,7 @@ __all__ = [
     "DatasetSpec",
     "OODSets",
     "OODSpec",
+    "OutDistribution",
     "Splits",
     "default_network",
     "fit_images",
@@ -65,12 +76,16 @@ __all__ = [
     "names",
     "ood_names",
     "ood_sets",
+    "out_distribution",
+    "out_names",
+    "parse_out",
     "photo_patches",
     "random_crop",
     "random_flip",
     "random_flip_crop",
     "register",
     "spec",
+    "write_out",
 ]
 
 

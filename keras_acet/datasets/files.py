@@ -22,13 +22,17 @@ def read_folder(
     """
     if not root.is_dir():
         raise ValueError(f"folder:PATH must name a folder of class folders. Received: {given!r}.")
-    has_splits = [folder.name for folder in _subfolders(root)] == ["test", "train"]
-    class_names, files, labels = _list_files(root / "train" if has_splits else root)
-    if not has_splits:
+    class_names, files, labels = _list_files(root / "train" if has_splits(root) else root)
+    if not has_splits(root):
         return (read_images(files, image_size), labels), None, class_names
     _, test_files, test_labels = _list_files(root / "test", class_names)
     images = read_images(files + test_files, image_size)
     return (images[: len(files)], labels), (images[len(files) :], test_labels), class_names
+
+
+def has_splits(root: Path) -> bool:
+    """Whether a folder holds just the sub-folders `train` and `test`."""
+    return root.is_dir() and [folder.name for folder in _subfolders(root)] == ["test", "train"]
 
 
 def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:

@@ -35,6 +35,11 @@ def registered() -> dict[str, DatasetSpec | OODSpec]:
     return dict(sorted({**_BUILT_IN, **_OWN}.items()))
 
 
+def own() -> dict[str, DatasetSpec | OODSpec]:
+    """Returns the entries that the user registered by name, sorted."""
+    return dict(sorted(_OWN.items()))
+
+
 def labelled() -> dict[str, DatasetSpec]:
     """Returns the entries with labels by name, sorted."""
     return {name: spec for name, spec in registered().items() if isinstance(spec, DatasetSpec)}

@@ -59,12 +59,14 @@ class Source(abc.ABC):
         self,
         image_size: tuple[int, int] | None = None,
         *,
+        to_train: bool = False,
         check: Callable[[tuple[int, ...]], None] | None = None,
     ) -> np.ndarray:
         """Reads images without labels, for an out-distribution.
 
         Args:
             image_size: As for `read_labelled`.
+            to_train: Whether they are to be trained on; then they are those to train on, where there are such.
             check: None, or a function that is called with the shape of an image before many are read, and raises
                 `ValueError` if they are of no use.
 

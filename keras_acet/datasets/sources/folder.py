@@ -31,10 +31,12 @@ class FolderSource(Source):
         self,
         image_size: tuple[int, int] | None = None,
         *,
+        to_train: bool = False,
         check: Callable[[tuple[int, ...]], None] | None = None,
     ) -> np.ndarray:
-        """Reads all images in a folder, at any depth."""
-        paths = files.list_images(self.given, self.path)
+        """Reads all images in a folder, at any depth; to train on, those of `train` if there are `train` and `test`."""
+        has_splits = to_train and files.has_splits(self.path)
+        paths = files.list_images(self.given, self.path / "train" if has_splits else self.path)
         if check is not None:
             check(files.read_image(paths[0]).shape)  # one look before thousands are read
         return files.read_images(paths, image_size, mend="Give `resize=True`")

@@ -30,10 +30,12 @@ class NpzSource(Source):
         self,
         image_size: tuple[int, int] | None = None,
         *,
+        to_train: bool = False,
         check: Callable[[tuple[int, ...]], None] | None = None,
     ) -> np.ndarray:
-        """Reads what lies under the key `images`, else under `x_test`."""
-        return self._read((("images",), ("x_test",)))[0]
+        """Reads what lies under the key `images`, else, to train on, under `x_train`, else under `x_test`."""
+        keys = ("images", "x_train", "x_test") if to_train else ("images", "x_test")
+        return self._read([(key,) for key in keys])[0]
 
     def _read(self, choices: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """The arrays under the first tuple of keys that is in the file as a whole."""
