@@ -62,6 +62,10 @@ def check_one_line(value: str, argument: str) -> str:
     return value
 
 
+class Notice(UserWarning):
+    """What a user has to know and what stopped nothing; the command line prints it as a line of its own."""
+
+
 class UnknownNameError(KeyError):
     """A name that is not among the known ones, which the message lists.
 

@@ -9,23 +9,45 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 TEMPORARY = ".tmp-"
+LOCK = ".lock"  # the file of a folder that a `Lock` is taken on
+
+
+class UnwritableError(OSError):
+    """A file or folder that cannot be written, such as on a full disk; the message names it and says why."""
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path) -> Iterator[None]:
+    """Turns an `OSError`, whose own text may name no file, into an `UnwritableError` that names `path`."""
+    try:
+        yield
+    except UnwritableError:
+        raise
+    except OSError as error:
+        raise UnwritableError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
 def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a temporary path beside `path`; what was written there appears under `path` at the end, on disk."""
+    """Yields a temporary path beside `path`; what was written there appears under `path` at the end, on disk.
+
+    Raises:
+        UnwritableError: If it cannot be written; nothing is left of it then.
+    """
     temporary = path.with_name(TEMPORARY + path.name)
-    try:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-        sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        try:
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
+            sync(path.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a text file that appears whole or not at all."""
+    """Writes a text file in UTF-8 that appears whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

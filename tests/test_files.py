@@ -1,6 +1,9 @@
 """Whole files, locks between processes, fingerprints."""
 
+import errno
 import hashlib
+import os
+import re
 import subprocess
 import sys
 
@@ -35,6 +38,22 @@ def test_another_process_is_waited_for(tmp_path):
             files.Lock(tmp_path, wait=False)
         other.stdin.close()  # it ends, and its lock with it
         files.Lock(tmp_path).release()
+
+
+def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+
+    def fill_the_disk():
+        with files.whole_file(path) as temporary:
+            temporary.write_text("half of")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(files.UnwritableError, match=re.escape(f"{path} cannot be written: No space left on device")):
+        fill_the_disk()
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("a.txt", "before")]
+    with pytest.raises(files.UnwritableError, match="none/a.txt cannot be written: No such file or directory"):
+        files.write_text(tmp_path / "none/a.txt", "text")
 
 
 WITHOUT_FCNTL = """
@@ -92,4 +111,6 @@ def test_fingerprint_of_digits_is_what_it_was():
     for name in ("train", "test", "calibration"):
         for array in (getattr(data, f"{name}_images"), getattr(data, f"{name}_labels")):
             digest.update(f"{array.shape}{array.dtype.str}".encode() + array.tobytes())
+    assert data.is_of(digest.hexdigest()[:16])
+    digest.update(b"['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']")
     assert data.fingerprint == digest.hexdigest()[:16]

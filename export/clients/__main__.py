@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         _complain(error)
         return 2
+    except KeyboardInterrupt:
+        print("\nclients: stopped", file=sys.stderr)
+        return 130
     return 0 if all(readable) else 2
 
 

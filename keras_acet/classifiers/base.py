@@ -37,6 +37,7 @@ class Classifier(abc.ABC):
         is_differentiable: Whether the kind gives gradients with respect to the images; `check` tests the model itself.
         flags: Dict name -> text, the flags of its run; or None.
         history: List of one dict per epoch, name -> number, as in the run's `metrics.csv`.
+        trained_on: Fingerprint of the `Data` that it was trained on; None if nothing says so.
         interface: `networks.Interface`, what the stored model takes and gives; `logits` and `network` go from [0, 1] to
             logits whatever it is. None until `as_classifier` is told, or `check` finds out.
         is_foreign: Whether it was trained elsewhere, so that its training images are not known.
@@ -48,6 +49,7 @@ class Classifier(abc.ABC):
     is_differentiable: bool = False
     flags: dict[str, str] | None = None
     history: list[dict[str, Any]]
+    trained_on: str | None = None
     interface: Interface | None = None
 
     def __init__(

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_acet._prediction import as_float, logits_of
 from keras_acet.classifiers.base import Classifier, one_line
+from keras_acet.classifiers.origin import for_data
 from keras_acet.classifiers.wrapping import wrap
 from keras_acet.datasets import Data
 from keras_acet.networks import Interface
@@ -51,6 +52,7 @@ def check(
             those of a sigmoid for each class; if the same images give other outputs the next time, or a call changes a
             weight.
     """
+    classifier = for_data(classifier, data)
     shape, name = tuple(data.image_shape), classifier.name
     if not _fits(shape, classifier.image_shape):
         raise ValueError(

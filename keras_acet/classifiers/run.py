@@ -21,7 +21,7 @@ class RunClassifier(KerasClassifier):
 
     @property
     def is_foreign(self) -> bool:
-        return False
+        return self.trained_on is None
 
     @classmethod
     def claims(cls, path: pathlib.Path) -> bool:
@@ -44,4 +44,5 @@ class RunClassifier(KerasClassifier):
         classifier = cls(read_keras(model), path=path, sha256=sha256_of_files(path, [model]))
         classifier.flags = flags
         classifier.history = run.history()
+        classifier.trained_on = run.fingerprint()
         return classifier

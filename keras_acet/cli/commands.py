@@ -7,13 +7,17 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import sys
-import tempfile
+import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from absl import flags as absl_flags
 
-from keras_acet._checks import check_one_line
+from keras_acet._checks import Notice, check_one_line
+from keras_acet.files import LOCK, TEMPORARY, Lock, writing
 from keras_acet.training import flag_files
 
 PIXELS = ", in pixel units; for 8-bit levels divide by 255"
@@ -110,6 +114,7 @@ class Command:
             argv: The command line, the program first. Default: `sys.argv`.
         """
         call = Call(self._flags(), list(sys.argv if argv is None else argv))
+        before = _on_termination(_Terminated)
         try:
             if any(text in _HELP for text in call.argv[1:]):
                 print(self._help(call))
@@ -118,17 +123,23 @@ class Command:
             if call.flags.only_check_args and not self.checks_flags:
                 return 0
             check_backend()
-            self.run(call)
-        except KeyboardInterrupt:
+            with _notices(call):
+                self.run(call)
+        except KeyboardInterrupt as error:
             print(file=sys.stderr)
             call.note(f"stopped; {self.when_stopped}")
-            return 130
+            return 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
         except absl_flags.Error as error:
             call.note(f"error: {str(error).removeprefix('ERROR:: ')}")
             return 2
         except UserError as error:
             call.note(f"error: {error}")
             return error.code
+        except OSError as error:  # what the user gave is checked before: a disk that is full, or gone
+            call.note(f"error: {error}; {self.when_stopped}")
+            return 2
+        finally:
+            _on_termination(before)
         return 0
 
     def _flags(self) -> absl_flags.FlagValues:
@@ -180,6 +191,46 @@ class Command:
         flags = [call.flags[name] for name in call.flags]
         shown = [_flag_help(flag) for flag in flags if not isinstance(flag.help, _Renamed)]
         return "\n".join([self.doc.strip(), "", f"Flags of {call.program}:", "", *shown])
+
+
+class _Terminated(KeyboardInterrupt):
+    """The process was told to end by SIGTERM, as batch systems and containers do."""
+
+
+def _on_termination(handler: Any) -> Any:
+    """Sets what happens on SIGTERM and returns what happened before; elsewhere than in the main thread nothing changes.
+
+    Args:
+        handler: An exception to raise, or what this function returned before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    if isinstance(handler, type):
+        exception = handler
+
+        def handler(number: int, frame: Any) -> None:
+            raise exception
+
+    return None if handler is None else signal.signal(signal.SIGTERM, handler)
+
+
+@contextlib.contextmanager
+def _notices(call: Call) -> Iterator[None]:
+    """Prints what the library has to say, its `Notice` warnings, as lines of the program, each once."""
+    before, told = warnings.showwarning, set()
+
+    def show(message: Any, category: Any, *where: Any, **options: Any) -> None:
+        text = as_flags(str(message), call.flags)
+        if not issubclass(category, Notice):
+            before(message, category, *where, **options)
+        elif text not in told:
+            told.add(text)
+            call.note(text)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        warnings.showwarning = show
+        yield
 
 
 def _split_off_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -289,7 +340,7 @@ def quiet_start() -> Iterator[None]:
         yield
         return
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as aside, os.fdopen(os.dup(2), "wb") as stderr:
+    with open(os.devnull, "wb") as aside, os.fdopen(os.dup(2), "wb") as stderr:
         os.dup2(aside.fileno(), 2)
         try:
             yield
@@ -308,6 +359,29 @@ def check_output(name: str, path: str, ending: str = ".png") -> None:
         raise UserError(f"--{name}={path} must lie in a folder that exists; there is no folder {file.parent}")
     if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
         raise UserError(f"--{name}={path} cannot be written; name another file")
+
+
+@contextlib.contextmanager
+def only_process(folder: pathlib.Path, flag: str) -> Iterator[None]:
+    """Makes a folder and holds it for this process; a second one gets a `UserError`.
+
+    Args:
+        folder: The folder; what a killed process left unfinished in it goes.
+        flag: The flag that names it.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOCK).touch()
+    try:
+        lock: contextlib.AbstractContextManager[Any] = Lock(folder / LOCK, wait=False)
+    except BlockingIOError:
+        raise UserError(f"another process writes into {folder}; wait for it or name another --{flag}") from None
+    except ImportError:  # Windows has no such locks
+        lock = contextlib.nullcontext()
+    with lock:
+        for leftover in folder.glob(f"**/{TEMPORARY}*"):
+            leftover.unlink(missing_ok=True)
+        yield
 
 
 def split(texts: Iterable[str]) -> list[str]:

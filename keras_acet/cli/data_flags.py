@@ -1,10 +1,12 @@
 """The flags that say what a classifier is measured on, for all commands that measure."""
 
 import pathlib
+import warnings
 from typing import Any
 
 from absl import flags as absl_flags
 
+from keras_acet._checks import Notice
 from keras_acet.cli.commands import Call, UserError, split
 
 
@@ -83,11 +85,15 @@ def check_is_run(path: str) -> None:
 
 
 def data_settings(classifier: Any) -> dict[str, str]:
-    """The flags of a classifier's run, also those that do not make the run, such as where the data lie; its name."""
+    """The flags of a classifier's run, also those that do not make the run, such as where the data lie; its name.
+
+    And the fingerprint of its data, where it has one.
+    """
     from keras_acet.training import runs
 
     extra = runs.RunDirectory(classifier.path).extra_flags()
-    return {"name": classifier.name, **extra, **classifier.flags}
+    known = {} if classifier.trained_on is None else {"fingerprint": classifier.trained_on}
+    return {"name": classifier.name, **known, **extra, **classifier.flags}
 
 
 def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, resize: bool = False) -> Any:
@@ -119,10 +125,30 @@ def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, 
         # The smallest fraction of all runs: these images were kept out of training by every one of them.
         calibration_fraction=min((float(run.get("calibration_fraction", 0)) for run in settings), default=0.0),
     )
+    for run in settings:
+        _check_same(data, run, is_its_own=values.dataset is None and values.image_size is None)
     if values.ood:
         sets = datasets.ood_sets(split(values.ood), data.image_shape, data_dir=data_dir, resize=resize)
         data.ood = data.ood.joined(sets)
     return data
+
+
+def _check_same(data: Any, run: dict[str, str], *, is_its_own: bool) -> None:
+    """Raises if the data of a run are not those that it was trained on: what was held out then is not known now.
+
+    Of other data that the user named on purpose `classifiers.check` tells.
+    """
+    if "fingerprint" not in run:
+        text = f"which data {run['name']} was trained on is not known, so nothing here counts as held out"
+        warnings.warn(text, Notice, stacklevel=2)
+        return
+    fraction = float(run.get("calibration_fraction", 0))
+    if is_its_own and not data.is_of(run["fingerprint"], calibration_fraction=fraction):
+        raise ValueError(
+            f"the data of {run['name']} have changed since it was trained: other images, labels, classes or another "
+            f"order, so that images it was trained on may count as held out. Put them back as they were; or say on "
+            f"purpose what to measure on, `dataset={run['dataset']}`, and nothing counts as held out."
+        )
 
 
 def protocol(

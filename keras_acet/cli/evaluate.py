@@ -12,6 +12,7 @@ command again to continue: the results of finished sets are stored in the report
 """
 
 import pathlib
+from typing import Any
 
 from absl import flags as absl_flags
 
@@ -156,7 +157,7 @@ def _run(call: commands.Call) -> None:
     with commands.quiet_start():
         import tensorflow as tf
 
-        from keras_acet import classifiers, evaluation, report
+        from keras_acet import classifiers, evaluation
 
         tf.config.list_logical_devices()
     report_dir = pathlib.Path(flags.report_dir or _default_report_dir(flags, paths))
@@ -185,7 +186,15 @@ def _run(call: commands.Call) -> None:
         if any(isinstance(one, evaluation.measurements.ExactAlpha) for one in measurements):
             for model in models:
                 evaluation.scaling.exact_network(model)
-        (report_dir / "scores").mkdir(parents=True, exist_ok=True)
+    with commands.only_process(report_dir, "report_dir"):
+        _evaluate(call, models, data, protocol, measurements, report_dir)
+
+
+def _evaluate(
+    call: commands.Call, models: list[Any], data: Any, protocol: Any, measurements: list[Any], report_dir: pathlib.Path
+) -> None:
+    from keras_acet import evaluation, report
+
     print(
         f"{data.name}: {len(data.test_labels)} test images, {protocol.num_noise} noise images under attack, "
         f"epsilon {protocol.epsilon:g}; out-distribution sets: {', '.join(data.ood) or 'none'}",

@@ -150,6 +150,8 @@ class Data:
         self.calibration_images, self.calibration_labels = images[kept_out], labels[kept_out]
         images, labels = images[~kept_out], labels[~kept_out]
         self.train_images, self.train_labels = images, labels
+        self._is_kept_out = kept_out
+        self._split = images, labels, self.calibration_images, self.calibration_labels
 
         self.test_images = check_images(f"{name}: test images", test[0])
         if self.test_images.shape[1:] != self.image_shape:
@@ -214,11 +216,36 @@ class Data:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """First 16 hex digits of the SHA-256 over shapes, dtypes, images and labels."""
-        sets = [self.train_images, self.train_labels, self.test_images, self.test_labels]
-        if len(self.calibration_labels):
-            sets += [self.calibration_images, self.calibration_labels]
-        return sha256(*(part for array in sets for part in (f"{array.shape}{array.dtype.str}", array)))[:16]
+        """First 16 hex digits of a SHA-256: of images, labels, their order and split, and the names of the classes."""
+        return self._fingerprint(*self._split)
+
+    def is_of(self, fingerprint: str, *, calibration_fraction: float | None = None) -> bool:
+        """Whether these are the data of a fingerprint, such as that of a run: the same to train on and to test with.
+
+        Args:
+            fingerprint: `Data.fingerprint`, of this version or of one before, which did not look at class names.
+            calibration_fraction: The share of training images that was kept out there; None for the same as here.
+        """
+        if fingerprint == self.fingerprint or fingerprint == self._fingerprint(*self._split, with_names=False):
+            return True
+        if calibration_fraction is None:
+            return False
+        train_images, train_labels, images, labels = self._split
+        kept_out = self._is_kept_out
+        all_images = np.empty((len(kept_out), *self.image_shape), train_images.dtype)
+        all_labels = np.empty(len(kept_out), labels.dtype)
+        all_images[kept_out], all_images[~kept_out] = images, train_images
+        all_labels[kept_out], all_labels[~kept_out] = labels, train_labels
+        kept_out = _kept_out(self.name, len(kept_out), calibration_fraction)
+        split = all_images[~kept_out], all_labels[~kept_out], all_images[kept_out], all_labels[kept_out]
+        return any(fingerprint == self._fingerprint(*split, with_names=one) for one in (True, False))
+
+    def _fingerprint(self, train_images, train_labels, images, labels, *, with_names=True):
+        sets = [train_images, train_labels, self.test_images, self.test_labels]
+        if len(labels):
+            sets += [images, labels]
+        parts = [part for array in sets for part in (f"{array.shape}{array.dtype.str}", array)]
+        return sha256(*parts, *([f"{self.class_names}"] if with_names else []))[:16]
 
     def ood_digest(self, name: str) -> str:
         """First 16 hex digits of the SHA-256 of an out-distribution set's shape, dtype and images; computed once.

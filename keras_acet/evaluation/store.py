@@ -1,5 +1,6 @@
 """Stores computed arrays on disk, so that an evaluation that was killed continues where it stopped."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_acet.files import sha256, whole_file
+from keras_acet.files import LOCK, Lock, sha256, whole_file, writing
 
 
 class Store:
@@ -44,14 +45,24 @@ class Store:
                 pass  # damaged: computed again
         arrays: dict[str, Any] = {name: np.asarray(array) for name, array in make().items()}
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, **arrays)
+            with writing(path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            # Two processes may keep the same arrays, an evaluation and an export of one run.
+            with _lock_of(path.parent), whole_file(path) as temporary, temporary.open("wb") as opened:
+                np.savez(opened, **arrays)
         return arrays
 
-    def _path(self, key):
+    def _path(self, key: dict[str, Any]) -> pathlib.Path | None:
         if self._directory is None:
             return None
         digits = sha256(json.dumps(key, sort_keys=True))[:12]
         name = "".join(letter if letter.isalnum() else "-" for letter in key["stage"])[:40]
         return self._directory / f"{name}-{digits}.npz"
+
+
+def _lock_of(directory: pathlib.Path) -> contextlib.AbstractContextManager[Any]:
+    try:
+        (directory / LOCK).touch()
+        return Lock(directory / LOCK)
+    except (ImportError, OSError):  # no locks on this system, or this disk
+        return contextlib.nullcontext()

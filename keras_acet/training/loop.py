@@ -126,7 +126,9 @@ def prepare(
     model.compile(optimizer=building.optimizer(recipe, rate), metrics=["accuracy"])
     model.build((None, *data.image_shape))
     model.optimizer.build(model.trainable_variables)
-    run.claim(recipe.to_flags(), overwrite=overwrite, extra_flags=extra_flags, fingerprint=data.fingerprint)
+    there = run.fingerprint()  # it may be one of an earlier version, which goes on
+    fingerprint = there if there is not None and data.is_of(there) else data.fingerprint
+    run.claim(recipe.to_flags(), overwrite=overwrite, extra_flags=extra_flags, fingerprint=fingerprint)
     try:
         progress = run.restore(model)
     except BaseException:

@@ -28,6 +28,7 @@ def data_of(shape=SHAPE, num_classes=NUM_CLASSES, n=10):
 
 def data_with(images, labels, num_classes):
     sets = {"test_images": images, "train_images": images[:0], "test_labels": labels, "train_labels": labels[:0]}
+    sets["is_of"] = lambda fingerprint, **settings: True
     return SimpleNamespace(name="toy", image_shape=images.shape[1:], num_classes=num_classes, **sets)
 
 
@@ -40,7 +41,9 @@ def network():
 
 def run_directory(path, network):
     path.mkdir()
-    (path / "flags.flags").write_text("# Repeats this run: ...\n--dataset=mnist\n--method=acet\n# May be ...\n")
+    (path / "flags.flags").write_text(
+        "# Repeats this run: ...\n--dataset=mnist\n--method=acet\n# Fingerprint of the data: 0123\n"
+    )
     (path / "metrics.csv").write_text("epoch,loss,val_loss\n1,0.5,\n2,1e-3,nan\n")
     (path / "results.json").write_text("{}\n")
     network.save(path / "model.keras")

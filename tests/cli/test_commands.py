@@ -1,13 +1,19 @@
 """What all command lines have in common: help, errors in one line, flags of their own, names that have changed."""
 
+import errno
 import os
+import pathlib
+import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 from helpers.places import ROOT
 
+from keras_acet import files
 from keras_acet.cli import commands, evaluate, export, main, train
 
 DATA_FLAGS = ("dataset", "data_dir", "image_size", "ood")
@@ -88,10 +94,72 @@ def test_arguments_become_flags():
     assert {text: commands.as_flags(text, names) for text in cases} == cases
 
 
-def test_stopped_by_ctrl_c(monkeypatch, capsys):
-    def stop(call):
-        raise KeyboardInterrupt
+def stop_by_ctrl_c(call):
+    raise KeyboardInterrupt
 
-    command = commands.Command("Doc.", lambda values: None, stop, "--a=b", "the same command goes on")
-    assert command.main(["train.py"]) == 130
-    assert capsys.readouterr().err == "\ntrain.py: stopped; the same command goes on\n"
+
+def stop_by_signal(call):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)  # does not last: the signal comes first
+
+
+def fill_the_disk(call):
+    with files.whole_file(pathlib.Path("run/model.keras")):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as `write` does, without a name
+
+
+def lose_the_disk(call):
+    pathlib.Path("gone/flags.flags").read_text()
+
+
+@pytest.mark.parametrize(
+    ("run", "code", "message"),
+    [
+        (stop_by_ctrl_c, 130, "\ntrain.py: stopped; the same command goes on\n"),
+        (stop_by_signal, 143, "\ntrain.py: stopped; the same command goes on\n"),
+        (
+            fill_the_disk,
+            2,
+            "train.py: error: run/model.keras cannot be written: No space left on device; the same command goes on\n",
+        ),
+        (
+            lose_the_disk,
+            2,
+            "train.py: error: [Errno 2] No such file or directory: 'gone/flags.flags'; the same command goes on\n",
+        ),
+    ],
+)
+def test_what_ends_a_command_is_one_line(run, code, message, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    command = commands.Command("Doc.", lambda values: None, run, "--a=b", "the same command goes on")
+    assert command.main(["train.py"]) == code
+    assert capsys.readouterr().err == message
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_command_in_another_thread_leaves_signals_alone():
+    codes = []
+    command = commands.Command("Doc.", lambda values: None, lambda call: None, "--a=b", "")
+    thread = threading.Thread(target=lambda: codes.append(command.main(["train.py"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+def test_a_folder_is_for_one_process(tmp_path):
+    folder = tmp_path / "report"
+    (folder / "scores").mkdir(parents=True)
+    (folder / "scores/.tmp-a.npz").write_text("of a killed process")
+    with commands.only_process(folder, "report_dir"):
+        assert list(folder.rglob(".tmp-*")) == []
+        message = f"another process writes into {folder}; wait for it or name another --report_dir"
+        with (
+            pytest.raises(commands.UserError, match=re.escape(message)),
+            commands.only_process(folder, "report_dir"),
+        ):
+            pass
+    with commands.only_process(folder, "report_dir"):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file/report cannot be written: Not a directory"):
+        commands.only_process(tmp_path / "file/report", "report_dir").__enter__()

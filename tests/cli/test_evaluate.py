@@ -60,7 +60,7 @@ def test_two_runs_side_by_side_and_again(runs, evaluate):
     for run in first["runs"]:
         sets = [row["label"] for row in run["rows"]]
         assert sets == [
-            "npz:" + sets[0].removeprefix("npz:"),
+            "random.npz (test)",
             "photos",
             "noise",
             "adversarial noise",

@@ -1,16 +1,18 @@
 """The Keras callbacks of a run."""
 
+import contextlib
 import csv
 import io
 import shutil
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_acet.files import write_text
+from keras_acet.files import UnwritableError, write_text
 
 if TYPE_CHECKING:
     from keras_acet.training.runs.directory import Progress, RunDirectory
@@ -89,18 +91,17 @@ class Recorder(keras.callbacks.Callback):
         super().__init__()
         self._run = run
         self._progress = progress
+        self._events = run.path / "tensorboard"
         self._writer: Any = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        events = self._run.path / "tensorboard"
-        shutil.rmtree(events, ignore_errors=True)  # what an interrupted epoch wrote would be there twice
-        self._writer = tf.summary.create_file_writer(str(events))
-        for row in self._progress.history:
-            self._write_scalars(row)
+        shutil.rmtree(self._events, ignore_errors=True)  # what an interrupted epoch wrote would be there twice
+        with self._writing_events():
+            self._writer = tf.summary.create_file_writer(str(self._events))
+        self._write_scalars(*self._progress.history)
         if self._progress.history:
             self._write_csv()
             self._run.remove_old_checkpoints(self._progress)
-        self._writer.flush()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._start = time.monotonic()
@@ -117,10 +118,17 @@ class Recorder(keras.callbacks.Callback):
         self._run.save_checkpoint(self.model, self._progress)
         self._write_csv()
         self._write_scalars(row)
-        self._writer.flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._writer.close()
+        with self._writing_events():
+            self._writer.close()
+
+    @contextlib.contextmanager
+    def _writing_events(self) -> Iterator[None]:
+        try:
+            yield
+        except tf.errors.OpError as error:
+            raise UnwritableError(f"{self._events} cannot be written: {error.message}") from error
 
     def _write_csv(self):
         history = self._progress.history
@@ -131,8 +139,11 @@ class Recorder(keras.callbacks.Callback):
         writer.writerows(history)
         write_text(self._run.path / "metrics.csv", text.getvalue())
 
-    def _write_scalars(self, row):
-        with self._writer.as_default(step=row["epoch"]):
-            for name, value in row.items():
-                if name != "epoch":
-                    tf.summary.scalar(name, value)
+    def _write_scalars(self, *rows):
+        with self._writing_events():
+            for row in rows:
+                for name, value in row.items():
+                    if name != "epoch":
+                        with self._writer.as_default(step=row["epoch"]):
+                            tf.summary.scalar(name, value)
+            self._writer.flush()

@@ -12,13 +12,12 @@ from typing import Any
 import keras
 
 from keras_acet.datasets import sources
-from keras_acet.files import TEMPORARY, Lock, whole_file, write_text
+from keras_acet.files import LOCK, TEMPORARY, Lock, UnwritableError, whole_file, write_text
 from keras_acet.training import flag_files
 from keras_acet.training.runs.callbacks import AverageForValidation, Recorder, StopOnNonFiniteLoss
 from keras_acet.training.runs.checkpoints import OtherModelError, epoch_of, read_checkpoint, state, write_checkpoint
 
 _FLAGS = "flags.flags"
-_LOCK = ".lock"
 _NUM_KEPT = 2
 
 
@@ -85,6 +84,11 @@ class RunDirectory:
         with _readable_errors(self.path):
             return flag_files.read_run(_text(self.path / _FLAGS))[1]
 
+    def fingerprint(self) -> str | None:
+        """Returns the fingerprint of the data that the run began with, see `Data.fingerprint`; None if it has none."""
+        with _readable_errors(self.path):
+            return self._fingerprint()
+
     def history(self) -> list[dict[str, float]]:
         """Returns the rows of `metrics.csv`, one dict name -> number per epoch; [] if there is none.
 
@@ -111,7 +115,7 @@ class RunDirectory:
                 raise RunDirectoryError(f"{self.path} is a file; `run_dir` must name a directory.")
             if not os.access(self.path, os.W_OK | os.X_OK):
                 raise RunDirectoryError(f"{self.path} is not writable; name another `run_dir`.")
-            if self._lock is None and (self.path / _LOCK).exists():
+            if self._lock is None and (self.path / LOCK).exists():
                 self._take_lock().release()
             if not (self.path / _FLAGS).exists():
                 if any(not _is_hidden(entry.name) for entry in self.path.iterdir()):
@@ -143,25 +147,29 @@ class RunDirectory:
         with _readable_errors(self.path):
             self.check(flags, overwrite=overwrite, complete=True)
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / _LOCK).touch()
+            (self.path / LOCK).touch()
             self._lock = self._take_lock()
-            self.check(flags, overwrite=overwrite, complete=True)  # again: another process may have been here meanwhile
-            has_other_data = fingerprint is not None and self._fingerprint() not in (None, fingerprint)
-            if has_other_data and not overwrite:
-                raise RunDirectoryError(
-                    f"the data have changed since the run in {self.path} began; name another `run_dir`, or give "
-                    "`overwrite=True` to begin anew."
-                )
-            if self.is_finished or has_other_data or self._differences(flags, complete=True):
-                self._remove()
-            for leftover in [
-                *self.path.glob(TEMPORARY + "*"),
-                *self.path.glob(f"*/{TEMPORARY}*"),
-            ]:
-                leftover.unlink()
-            text = flag_files.write_run(flags, fingerprint=fingerprint, extra_flags=extra_flags)
-            write_text(self.path / _FLAGS, text)
-            (self.path / "checkpoints").mkdir(exist_ok=True)  # after the flags, which make the directory a run
+            try:
+                self._take_over(flags, overwrite, extra_flags, fingerprint)
+            except BaseException:
+                self.release()
+                raise
+
+    def _take_over(self, flags, overwrite, extra_flags, fingerprint):
+        self.check(flags, overwrite=overwrite, complete=True)  # again: another process may have been here meanwhile
+        has_other_data = fingerprint is not None and self._fingerprint() not in (None, fingerprint)
+        if has_other_data and not overwrite:
+            raise RunDirectoryError(
+                f"the data have changed since the run in {self.path} began; name another `run_dir`, or give "
+                "`overwrite=True` to begin anew."
+            )
+        if self.is_finished or has_other_data or self._differences(flags, complete=True):
+            self._remove()
+        for leftover in [*self.path.glob(TEMPORARY + "*"), *self.path.glob(f"checkpoints/{TEMPORARY}*")]:
+            leftover.unlink()
+        text = flag_files.write_run(flags, fingerprint=fingerprint, extra_flags=extra_flags)
+        write_text(self.path / _FLAGS, text)
+        (self.path / "checkpoints").mkdir(exist_ok=True)  # after the flags, which make the directory a run
 
     def release(self) -> None:
         """Lets other processes have the directory; the end of the process does so too."""
@@ -255,7 +263,7 @@ class RunDirectory:
 
     def _take_lock(self):
         try:
-            return Lock(self.path / _LOCK, wait=False)
+            return Lock(self.path / LOCK, wait=False)
         except BlockingIOError:
             raise RunDirectoryError(
                 f"another process is training in {self.path}; wait for it or name another `run_dir`."
@@ -305,7 +313,7 @@ class RunDirectory:
         # The order allows for a kill at any point: while results.json exists the run counts as finished, and while the
         # flags exist the directory counts as a run, so the same command removes the rest.
         last = [self.path / "results.json", self.path / _FLAGS]
-        first = [entry for entry in self.path.iterdir() if entry not in last and entry.name != _LOCK]
+        first = [entry for entry in self.path.iterdir() if entry not in last and entry.name != LOCK]
         for entry in [*first, *last]:
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -329,7 +337,7 @@ def _number(text):
 
 
 def _is_hidden(name):
-    return name == _LOCK or name.startswith(TEMPORARY)
+    return name == LOCK or name.startswith(TEMPORARY)
 
 
 def _check_parent(path):
@@ -344,6 +352,8 @@ def _check_parent(path):
 def _readable_errors(path):
     try:
         yield
+    except UnwritableError as error:
+        raise RunDirectoryError(f"{error}; name another `run_dir`.") from error
     except OSError as error:
         reason = error.strerror or error
         raise RunDirectoryError(f"{path} cannot be used: {reason}; name another `run_dir`.") from error
