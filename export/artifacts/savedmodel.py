@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_acet.serving import ServingModel
 
 from ..clients.images import takes_files
+from ..image_graph import decode
 from .base import Artifact, Run, Subject
 from .warmup import write_warmup_requests
 
@@ -139,7 +140,8 @@ def write_savedmodel(
         directory: Where to write.
         metadata: Dict as in `metadata.json`.
         metadata_path: File with the same as JSON, which becomes an asset.
-        resize: Whether decoded images of another size are resized: bilinear, antialiased, without keeping the aspect.
+        resize: Whether decoded images of another size are resized, without keeping the aspect, as
+            `keras_acet.datasets.decoding` says.
     """
     module = tf.Module()
     network: Any = model.network
@@ -166,37 +168,6 @@ def write_savedmodel(
     signatures = {name: function.get_concrete_function() for name, function in signatures.items()}
     module.signature_functions = list(signatures.values())
     tf.saved_model.save(module, str(directory), signatures=signatures)
-
-
-def decode(image_bytes: tf.Tensor, image_shape: tuple[int, ...], *, resize: bool) -> tf.Tensor:
-    """Decodes a batch of PNG or JPEG files to float32 images in [0, 1]; what cannot be decoded becomes NaN.
-
-    Args:
-        image_bytes: string tensor `(batch,)`.
-        image_shape: `(height, width, channels)`, channels 1 or 3; colours become gray, and the reverse, as needed.
-        resize: Whether another size is resized; if not, it counts as what cannot be decoded.
-
-    Returns:
-        float32 tensor `(batch, *image_shape)`.
-    """
-    count = tf.size(image_bytes, out_type=tf.int64)
-
-    def read(index, encoded):
-        image = tf.io.decode_image(encoded, channels=image_shape[-1], expand_animations=False)
-        if resize:
-            image = tf.image.resize(tf.cast(image, tf.float32), image_shape[:2], antialias=True)
-            return index, tf.clip_by_value(image / 255.0, 0.0, 1.0)
-        with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(image), image_shape)]):
-            return index, _to_pixels(tf.ensure_shape(image, image_shape))
-
-    # An op that fails would fail the batch; a data set can pass over the elements that fail. The last element, of no
-    # image, is there because a batch of none cannot be fetched.
-    files = tf.data.Dataset.zip(tf.data.Dataset.range(count), tf.data.Dataset.from_tensor_slices(image_bytes))
-    images = files.map(read).ignore_errors()
-    images = images.concatenate(tf.data.Dataset.from_tensors((count, tf.zeros(image_shape))))
-    indices, images = images.batch(count + 1).get_single_element()
-    decoded = tf.tensor_scatter_nd_update(tf.fill((count + 1, *image_shape), float("nan")), indices[:, None], images)
-    return decoded[:-1]
 
 
 def _to_pixels(images):

@@ -11,6 +11,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from .decoding import read_file
 from .errors import UserError
 
 _PROGRAM = f"python -m {__package__}"  # export.clients, or keras_acet.export.clients where it is installed
@@ -91,9 +92,9 @@ def _onnx(arguments):
 
 def _classify(client, path):
     try:
-        answer = client.classify(pathlib.Path(path).read_bytes())
-    except (OSError, ValueError) as error:
-        _complain(f"{path}: {getattr(error, 'strerror', None) or error}")
+        answer = client.classify(read_file(path))
+    except ValueError as error:
+        _complain(f"{path}: {error}")
         return False
     decision = "accepted" if answer["accepted"] else "not accepted"
     print(f"{path}: {answer['label']}  confidence {answer['confidence']:.4f}  {decision}", flush=True)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_acet.datasets import decoding
+
 
 def fit_images(images: Sequence[np.ndarray] | np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
     """Gives images another size and number of channels, and makes them float32 in [0, 1].
@@ -24,11 +26,10 @@ def fit_images(images: Sequence[np.ndarray] | np.ndarray, image_shape: tuple[int
     >>> fit_images(np.array([[[[0, 30, 255]]]], "uint8"), (2, 1, 1)).ravel() * 255  # (0 + 30 + 255) / 3
     array([95., 95.], dtype=float32)
     """
-    fitted = np.empty((len(images), *image_shape), np.float32)
+    made = np.empty((len(images), *image_shape), np.float32)
     for i, image in enumerate(images):
-        pixels = _resized(image, *image_shape[:2]).astype(np.float32)
-        fitted[i] = pixels.mean(axis=2, keepdims=True) if image_shape[2] == 1 else pixels
-    return fitted / np.float32(255) if images[0].dtype == np.uint8 else fitted.clip(0, 1)
+        made[i] = decoding.fit(image, image_shape)
+    return made
 
 
 def fitted(name: str, images: np.ndarray, image_shape: tuple[int, ...], resize: bool) -> np.ndarray:
@@ -50,14 +51,3 @@ def check_shape(name: str, shape: tuple[int, ...], image_shape: tuple[int, ...],
         raise ValueError(f"{expected} Only 1 channel and 3 turn into each other; name another set.")
     if not resize:
         raise ValueError(f"{expected} To make them fit give `resize=True`.")
-
-
-def _resized(image, height, width):
-    from PIL import Image
-
-    if image.shape[:2] == (height, width):
-        return image
-    # Channel by channel, because Pillow takes floats of one channel only; for 8-bit images the result is the same.
-    channels = [Image.fromarray(channel) for channel in np.moveaxis(image, -1, 0)]
-    resized = [channel.resize((width, height), Image.Resampling.BILINEAR) for channel in channels]
-    return np.stack([np.asarray(channel) for channel in resized], axis=-1)

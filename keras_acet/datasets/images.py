@@ -1,10 +1,14 @@
 """Image files as arrays of levels."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+
+from keras_acet.datasets import decoding
 
 
 def read_images(
@@ -32,20 +36,22 @@ def read_images(
     return np.stack([np.broadcast_to(image, (*size, channels)) for image in images])
 
 
-def read_image(file: Path, image_size: tuple[int, int] | None = None) -> np.ndarray:
-    """Returns a uint8 array `(height, width, 1)` for a gray file, else `(height, width, 3)`."""
-    from PIL import Image, ImageOps
+def read_image(file: Path | BinaryIO, image_size: tuple[int, int] | None = None) -> np.ndarray:
+    """Returns a uint8 array `(height, width, 1)` for a gray file, else `(height, width, 3)`.
 
+    Args:
+        file: Path of a PNG, JPEG, GIF or BMP file, or a stream of its bytes; `keras_acet.datasets.decoding` has the
+            rules.
+        image_size: `(height, width)` to which it is resized; None: as it is.
+
+    Raises:
+        ValueError: If it is no such file, is beyond the limits, or is damaged; with its name.
+    """
     try:
-        with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened)  # cameras store some photographs turned
-            if image.mode.startswith("I"):  # 16 bits of gray, which Pillow would clip, not scale
-                image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
-            image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-            if image_size is not None:
-                image = image.resize(image_size[::-1], Image.Resampling.BILINEAR)
-            return np.asarray(image).reshape(image.height, image.width, -1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        content = decoding.read_file(file) if isinstance(file, str | os.PathLike) else file.read()
+        image = decoding.decode(content, decoding.READ)
+    except ValueError as error:
         raise ValueError(
-            f"{file} must be an image that Pillow can read. Received: {error}. Replace or remove the file."
+            f"{file} must be an image that can be read. Received: {error}. Replace or remove the file."
         ) from error
+    return image if image_size is None else decoding.resized(image, *image_size)

@@ -597,7 +597,7 @@ def test_a_broken_file_decoded_here_has_its_own_line(ask, files):
         code, out, err = ask(kind, *more, "broken.png", "red.png")
         assert code == 2
         assert out == f"red.png: red  confidence {RED}  accepted\n"
-        assert err == "clients: error: broken.png: not a PNG or JPEG image that can be read\n"
+        assert err == "clients: error: broken.png: it is no PNG or JPEG file\n"
 
 
 @KINDS

@@ -1,0 +1,220 @@
+"""Image files to arrays in TensorFlow's operations: what `keras_acet.datasets.decoding` does, inside a graph.
+
+The signature `serving_bytes` decodes in the server, so the header is read here too before anything is unpacked, and an
+EXIF segment is looked for, which TensorFlow's own operations pass over.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from keras_acet.datasets import decoding
+
+_PADDING = 64  # zeros after a file, so that looking past its end finds nothing
+
+
+class _Found(NamedTuple):
+    """What a file says before its pixels, as int64 scalars and vectors."""
+
+    size: tf.Tensor  # height and width as they are stored
+    exif: tf.Tensor  # start and end of the EXIF block
+    is_good: tf.Tensor
+
+
+def decode(image_bytes: tf.Tensor, image_shape: tuple[int, ...], *, resize: bool) -> tf.Tensor:
+    """Decodes a batch of PNG or JPEG files to float32 images in [0, 1]; what cannot be decoded becomes NaN.
+
+    Args:
+        image_bytes: string tensor `(batch,)`.
+        image_shape: `(height, width, channels)`, channels 1 or 3; colours become gray, and the reverse, as needed.
+        resize: Whether another size is resized; if not, it counts as what cannot be decoded.
+
+    Returns:
+        float32 tensor `(batch, *image_shape)`, equal to the bit to what `keras_acet.datasets.decoding` makes.
+    """
+    count = tf.size(image_bytes, out_type=tf.int64)
+
+    def read(index, content):
+        return index, _fit(_levels(content, None if resize else image_shape[:2]), image_shape)
+
+    # An op that fails would fail the batch; a data set can pass over the elements that fail. The last element, of no
+    # image, is there because a batch of none cannot be fetched.
+    files = tf.data.Dataset.zip(tf.data.Dataset.range(count), tf.data.Dataset.from_tensor_slices(image_bytes))
+    images = files.map(read).ignore_errors()
+    images = images.concatenate(tf.data.Dataset.from_tensors((count, tf.zeros(image_shape))))
+    indices, images = images.batch(count + 1).get_single_element()
+    decoded = tf.tensor_scatter_nd_update(tf.fill((count + 1, *image_shape), float("nan")), indices[:, None], images)
+    return decoded[:-1]
+
+
+def _levels(content, size):
+    """The uint8 image `(height, width, 3)` of a file, upright; fails unless it has the size, where one is given."""
+    with tf.control_dependencies([tf.debugging.assert_less_equal(tf.strings.length(content), decoding.MAX_BYTES)]):
+        data = tf.concat([tf.io.decode_raw(content, tf.uint8), tf.zeros(_PADDING, tf.uint8)], axis=0)
+    is_png = tf.reduce_all(data[:8] == tf.constant(list(b"\x89PNG\r\n\x1a\n"), tf.uint8))
+    is_jpeg = tf.reduce_all(data[:3] == tf.constant([0xFF, 0xD8, 0xFF], tf.uint8))
+    found = _Found(*tf.cond(is_png, lambda: _read_png(data), lambda: _read_jpeg(data)))
+    orientation = _orientation(data[found.exif[0] : found.exif[1]])
+    upright = tf.where(orientation > 4, found.size[::-1], found.size)
+    is_wanted = tf.reduce_all(upright == tf.constant(size, tf.int64)) if size else tf.constant(True)
+    is_small = (tf.reduce_prod(upright) <= decoding.MAX_PIXELS) & tf.reduce_all(upright <= decoding.MAX_SIDE)
+    is_good = (is_png | is_jpeg) & found.is_good & tf.reduce_all(upright > 0) & is_small & is_wanted
+    with tf.control_dependencies([tf.debugging.assert_equal(is_good, True)]):
+        levels = tf.cond(
+            is_png,
+            lambda: tf.io.decode_png(content, channels=3),
+            # As Pillow does it. The defaults of TensorFlow differ from it by up to 16 levels.
+            lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE", fancy_upscaling=True),
+        )
+    return _turned(levels, orientation)
+
+
+def _turned(levels, orientation):
+    """As `decoding` turns an image upright."""
+    for orientations, turn in (
+        ((5, 6, 7, 8), lambda image: tf.transpose(image, (1, 0, 2))),
+        ((3, 4, 7, 8), lambda image: tf.reverse(image, (0,))),
+        ((2, 3, 6, 7), lambda image: tf.reverse(image, (1,))),
+    ):
+        is_one = tf.reduce_any(orientation == tf.constant(orientations, tf.int64))
+        levels = tf.cond(is_one, lambda turn=turn, image=levels: turn(image), lambda image=levels: image)
+    return levels
+
+
+def _fit(levels, image_shape):
+    """As `decoding.fit`."""
+    height, width, num_channels = image_shape
+    levels = _resampled(_resampled(levels, width, axis=1), height, axis=0)
+    pixels = tf.cast(tf.ensure_shape(levels, (height, width, 3)), tf.float32)
+    if num_channels == 1:
+        pixels = tf.reduce_sum(pixels, axis=-1, keepdims=True) / 3.0
+    return pixels / 255.0
+
+
+def _resampled(levels, size, axis):
+    """Resizes one axis of a uint8 image by a triangle filter, in Pillow's integer arithmetic."""
+    old_size = tf.shape(levels)[axis]
+    scale = tf.cast(old_size, tf.float64) / size
+    support = tf.maximum(scale, 1.0)
+    centers = (tf.range(size, dtype=tf.float64) + 0.5) * scale
+    first = tf.maximum(tf.cast(centers - support + 0.5, tf.int32), 0)  # pixel under the triangle of each new one
+    last = tf.minimum(tf.cast(centers + support + 0.5, tf.int32), old_size)
+    pixels = first[:, None] + tf.range(tf.reduce_max(last - first))
+    weights = 1.0 - tf.abs(tf.cast(pixels, tf.float64) - centers[:, None] + 0.5) * (1.0 / support)
+    weights = tf.where(pixels < last[:, None], tf.maximum(weights, 0.0), 0.0)
+    weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
+    weights = tf.cast(weights * 2**22 + 0.5, tf.int32)  # so that a sum of levels stays below 2**31
+    column = (-1, 1, 1) if axis == 0 else (1, -1, 1)
+
+    def add(i, total):
+        taken = tf.gather(levels, tf.minimum(pixels[:, i], old_size - 1), axis=axis)
+        return i + 1, total + tf.cast(taken, tf.int32) * tf.reshape(weights[:, i], column)
+
+    shape = tf.tensor_scatter_nd_update(tf.shape(levels), [[axis]], [size])
+    count = tf.shape(pixels)[1]
+    _, total = tf.while_loop(lambda i, _: i < count, add, (0, tf.fill(shape, 2**21)), parallel_iterations=1)
+    return tf.cond(old_size == size, lambda: levels, lambda: tf.cast(total // 2**22, tf.uint8))
+
+
+def _number(data, start, size, *, is_little=False):
+    """The int64 in `size` bytes from `start` on, which may be a vector; past the end it is any number."""
+    last = tf.size(data, out_type=tf.int64) - size
+    places = tf.minimum(tf.convert_to_tensor(start, tf.int64), last)[..., None] + tf.range(size, dtype=tf.int64)
+    weights = tf.constant([256**i for i in reversed(range(size))], tf.int64)
+    weights = tf.where(is_little, weights[::-1], weights)
+    return tf.reduce_sum(tf.cast(tf.gather(data, places), tf.int64) * weights, axis=-1)
+
+
+def _starts_with(data, start, beginning):
+    return _number(data, start, len(beginning)) == int.from_bytes(beginning, "big")
+
+
+def _int64(number):
+    return tf.constant(number, tf.int64)
+
+
+def _read_png(data):
+    """Goes through the chunks of a PNG file up to its pixels, as `decoding` does."""
+    length = tf.size(data, out_type=tf.int64) - _PADDING
+    depth, colour = _number(data, 24, 1), _number(data, 25, 1)
+    depths = [[kind, depth] for kind, depths in decoding.BIT_DEPTHS.items() for depth in depths]
+    is_known = tf.reduce_any(tf.reduce_all(tf.stack([colour, depth]) == _int64(depths), axis=1))
+    is_header = (_number(data, 8, 4) == 13) & _starts_with(data, 12, b"IHDR") & (_number(data, 26, 2) == 0)
+
+    def step(start, exif_start, exif_end, num_palettes, was_pixels, is_good):
+        num_bytes, body = _number(data, start, 4), start + 8
+        is_pixels, is_palette = (_starts_with(data, start + 4, kind) for kind in (b"IDAT", b"PLTE"))
+        is_needed = is_palette & (colour == 3)
+        is_table = (num_palettes == 0) & (num_bytes % 3 == 0) & (num_bytes >= 3) & (num_bytes <= 768)
+        is_optional = _number(data, start + 4, 1) // 32 % 2 == 1
+        is_good = (body + num_bytes + 4 <= length) & tf.where(is_needed, is_table, is_optional | is_pixels | is_palette)
+        is_exif = _starts_with(data, start + 4, b"eXIf") & (exif_start == 0)
+        return (
+            body + num_bytes + 4,
+            tf.where(is_exif, body, exif_start),
+            tf.where(is_exif, body + num_bytes, exif_end),
+            num_palettes + tf.cast(is_needed, tf.int64),
+            is_pixels,
+            is_good,
+        )
+
+    state = (_int64(33), _int64(0), _int64(0), _int64(0), tf.constant(False), is_header & is_known)
+    _, start, end, num_palettes, has_pixels, is_good = tf.while_loop(
+        lambda *state: state[-1] & ~state[-2], step, state, maximum_iterations=decoding.MAX_SEGMENTS
+    )
+    is_good &= has_pixels & ((colour != 3) | (num_palettes == 1)) & (_number(data, 28, 1) <= 1)
+    return tf.stack([_number(data, 20, 4), _number(data, 16, 4)]), tf.stack([start, end]), is_good
+
+
+def _read_jpeg(data):
+    """Goes through the segments of a JPEG file, its scans among them, as `decoding` does."""
+    length = tf.size(data, out_type=tf.int64) - _PADDING
+    codes = data[1:]
+    is_marker = (data[:-1] == 0xFF) & (((codes >= 0x02) & (codes <= 0xCF)) | ((codes >= 0xD8) & (codes <= 0xFE)))
+    markers = tf.concat([tf.where(is_marker)[:, 0], length[None]], axis=0)
+
+    def step(start, exif_start, exif_end, frame, num_scans, is_end, is_good):
+        at = tf.gather(markers, tf.searchsorted(markers, start[None])[0])
+        code, body = _number(data, at + 1, 1), at + 4
+        end = at + 2 + _number(data, at + 2, 2)
+        is_end = code == 0xD9
+        is_frame = (code >= 0xC0) & (code <= 0xCF) & tf.reduce_all(code != _int64([0xC4, 0xC8, 0xCC]))
+        is_whole = (end >= body) & (end <= length) & (code != 0xD8)
+        is_good = (at < length) & (is_end | (is_whole & ~(is_frame & (frame > 0))))
+        is_exif = (code == 0xE1) & (exif_start == 0) & (num_scans == 0) & _starts_with(data, body, b"Exif\0\0")
+        is_exif &= end >= body + 6
+        return (
+            end,
+            tf.where(is_exif, body + 6, exif_start),
+            tf.where(is_exif, end, exif_end),
+            tf.where(is_frame, at, frame),
+            num_scans + tf.cast(code == 0xDA, tf.int64),
+            is_end,
+            is_good,
+        )
+
+    state = (_int64(2), _int64(0), _int64(0), _int64(0), _int64(0), tf.constant(False), tf.constant(True))
+    _, start, end, frame, num_scans, is_end, is_good = tf.while_loop(
+        lambda *state: state[-1] & ~state[-2], step, state, maximum_iterations=decoding.MAX_SEGMENTS
+    )
+    is_good &= is_end & (frame > 0) & (num_scans >= 1) & (num_scans <= decoding.MAX_SCANS)
+    is_good &= tf.reduce_any(_number(data, frame + 1, 1) == _int64([0xC0, 0xC1, 0xC2])) & (
+        _number(data, frame + 2, 2) >= 8
+    )
+    is_good &= (_number(data, frame + 4, 1) == 8) & tf.reduce_any(_number(data, frame + 9, 1) == _int64([1, 3, 4]))
+    return tf.stack([_number(data, frame + 5, 2), _number(data, frame + 7, 2)]), tf.stack([start, end]), is_good
+
+
+def _orientation(exif):
+    """As `decoding._orientation`: 1 to 8, and 1 where the block says nothing that can be read."""
+    length = tf.size(exif, out_type=tf.int64)
+    exif = tf.concat([exif, tf.zeros(_PADDING, tf.uint8)], axis=0)
+    is_little = _starts_with(exif, 0, b"II*\0")
+    first = _number(exif, 4, 4, is_little=is_little) + 2
+    count = _number(exif, first - 2, 2, is_little=is_little)
+    entries = tf.range(first, tf.maximum(tf.minimum(first + 12 * count, length - 11), first), 12)
+    entry = tf.boolean_mask(entries, _number(exif, entries, 2, is_little=is_little) == 0x0112)[:1]
+    kind, value = (_number(exif, entry + at, 2, is_little=is_little) for at in (2, 8))
+    is_one = (kind == 3) & (_number(exif, entry + 4, 4, is_little=is_little) == 1) & (value >= 1) & (value <= 8)
+    is_tiff = is_little | _starts_with(exif, 0, b"MM\0*")
+    return tf.reduce_sum(tf.where(is_one & is_tiff, value, 1)) + tf.cast(tf.size(entry) == 0, tf.int64)
