@@ -88,7 +88,8 @@ def _dropped(call: commands.Call, recipe: Recipe) -> dict[str, str]:
 
     def counts(name: str) -> bool:
         where = call.given.get(name, "--recipe")  # which only proposes
-        return not where.startswith("--recipe") and (not where or getattr(recipe, name) != getattr(default, name))
+        value = getattr(recipe, name)
+        return not where.startswith("--recipe") and (not where or value not in (0, getattr(default, name)))
 
     return {name: reason for name, reason in recipe.unused().items() if counts(name)}
 
@@ -121,6 +122,7 @@ def _run(call: commands.Call) -> None:
             call.note(note)
         if dropped := _dropped(call, run.recipe):
             call.note(commands.as_flags(methods.as_line(dropped), flags))
+        print(run.summary(), flush=True)
         if run.progress.epoch:
             print(f"Going on after epoch {run.progress.epoch} of {recipe.epochs}.")
         try:

@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import functools
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -131,7 +130,7 @@ def evaluate_all(
     about = About.of(data, protocol, chosen)
     for one, plan in zip(measured, second, strict=True):
         work.do(plan)
-        yield _put_together(one, about, seconds=work.seconds[one.name])
+        yield _put_together(one, about)
 
 
 def names_apart(classifiers: Sequence[Classifier]) -> list[str]:
@@ -156,15 +155,12 @@ class _Work:
     def __init__(self, progress: Progress | None, stages: Sequence[_Stage]) -> None:
         self._progress = progress
         self._done, self._remaining = 0.0, sum(stage.cost for stage in stages)
-        self.seconds: dict[str, float] = collections.defaultdict(float)
 
     def do(self, stages: Iterable[_Stage]) -> None:
         for stage in stages:
-            started = time.monotonic()
             tell = functools.partial(self._tell, stage)
             tell()
             stage.subject.arrays(stage.measurement, tell)
-            self.seconds[stage.subject.name] += time.monotonic() - started
             self._done, self._remaining = self._done + stage.cost, self._remaining - stage.cost
 
     def _tell(self, stage: _Stage, detail: str = "", share: float = 0.0) -> None:
@@ -206,7 +202,7 @@ def _key(subject: Subject, measurement: Measurement) -> str:
     return json.dumps(subject.key(measurement), sort_keys=True)
 
 
-def _put_together(subject: Subject, about: About, seconds: float) -> Evaluation:
+def _put_together(subject: Subject, about: About) -> Evaluation:
     """From the arrays of all measurements to an `Evaluation`."""
     whole, left_out = Finding(), collections.defaultdict(list)
     rows_of: dict[SetKey, str] = {}
@@ -239,7 +235,7 @@ def _put_together(subject: Subject, about: About, seconds: float) -> Evaluation:
         flags=classifier.flags,
         model_sha256=classifier.sha256,
         differentiable=subject.is_differentiable,
-        seconds=round(seconds, 1),
+        seconds=round(subject.seconds, 1),
         rows=whole.rows,
         attacks=whole.attacks,
         more={name: to_json(value) for name, value in whole.results.items() if name not in known},

@@ -212,7 +212,7 @@ class RunResult:
         model_sha256: SHA-256 of its files.
         differentiable: Whether gradients of the logits with respect to the images can be computed.
         test_error: Share of test images with a wrong class; null if the test set was not measured.
-        seconds: Time taken, without that of results taken from the store.
+        seconds: Time that its results took; those taken from the store as long as they took when they were made.
         rows: One per set.
         attacks: One per attack on noise, in order.
         flat_share: Share of the noise with a vanishing gradient; null if not measured.

@@ -68,6 +68,7 @@ class Subject:
         measurements: The measurements of this evaluation.
         test_images, test_labels: Float32 images in [0, 1] and their labels, those that are scored.
         seed: int, of noise, attacks and choices.
+        seconds: Time that its arrays took; those of the store as long as they took then.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Subject:
         self.test_images = as_float(self.some(data.test_images))
         self.test_labels = self.some(data.test_labels)
         self._store = store or Store()
+        self.seconds = 0.0
         self._computed: dict[str, ArrayDict] = {}
         self._noise: dict[int, np.ndarray] = {}
         self._attackers: dict[int, attacks.Attacker] = {}
@@ -259,6 +261,7 @@ class Subject:
 
             store = self._store if self._is_stored(measurement) else Store()
             self._computed[text] = store.get(key, make)
+            self.seconds += store.seconds
         return self._computed[text]
 
     def is_done(self, measurement: "Measurement") -> bool:

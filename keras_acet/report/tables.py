@@ -7,6 +7,7 @@ from typing import Any
 from keras_acet.evaluation.results import Measured, Results, RunResult
 from keras_acet.report.formatting import MISSING, interval, number, percent, rate, value
 from keras_acet.report.sets import all_sets, find, label, rows_of, short
+from keras_acet.training import methods
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,10 +297,16 @@ def models(runs: Sequence[RunResult]) -> Table:
 
 def flags(runs: Sequence[RunResult]) -> Table:
     """The training flags of the runs that have them, side by side."""
-    trained = [(run.name, run.flags) for run in runs if run.flags]
+    trained = [(run.name, _used(run.flags)) for run in runs if run.flags]
     names = dict.fromkeys(name for _, given in trained for name in given)
     rows = [(name, [[Cell(_plain(given.get(name)), words=True) for _, given in trained]]) for name in names]
     return Table("Training flags", "Flag", [Group("", [name for name, _ in trained])], rows)
+
+
+def _used(given: dict[str, str]) -> dict[str, str]:
+    """The flags that mean something with the others: a plain run has no adversary."""
+    unused = methods.unused(given)
+    return {name: value for name, value in given.items() if name not in unused}
 
 
 def more(runs: Sequence[RunResult]) -> list[Table]:

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_acet import networks, schedules, version
 from keras_acet.datasets import Data
 from keras_acet.training import building, runs
+from keras_acet.training.methods import METHODS
 from keras_acet.training.model import ACETModel
 from keras_acet.training.recipe import Recipe
+
+_NUM_LISTED = 12  # classes whose images are told one by one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +170,29 @@ class PreparedRun:
     def network(self) -> keras.Model:
         """The network alone, images -> logits."""
         return self.model.network
+
+    def summary(self) -> str:
+        """Returns one line: the data, images of each class, network, method, radius, epochs, where the run is written.
+
+        For example "digits: images (8, 8, 1), 1293 to train on (0: 128, ...), ...; 30 epochs of 10 steps; in runs/x".
+        """
+        recipe, data = self.recipe, self.data
+        counts = np.bincount(data.train_labels, minlength=data.num_classes)
+        if data.num_classes <= _NUM_LISTED:
+            each = ", ".join(f"{name}: {count}" for name, count in zip(data.class_names, counts, strict=True))
+        else:
+            each = f"{data.num_classes} classes of {counts.min()} to {counts.max()}"
+        kept_back = f", {len(data.calibration_labels)} kept back" if len(data.calibration_labels) else ""
+        used = METHODS[recipe.method].settings
+        how = [recipe.method]
+        how += [f"{recipe.adversary} adversary"] if "adversary" in used else []
+        how += [f"radius {recipe.epsilon:g}"] if "epsilon" in used else []
+        how += [f"noise {recipe.noise}"] if "noise" in used else []
+        return (
+            f"{data.name}: images {data.image_shape}, {len(data.train_labels)} to train on ({each}){kept_back}, "
+            f"{len(data.test_labels)} to test with; {recipe.network}; {', '.join(how)}; {recipe.epochs} epochs of "
+            f"{self.steps_per_epoch} steps of {data.batch_size}; written to {self.directory.path}"
+        )
 
     def fit(self, *, verbose: int = 0) -> None:
         """Trains from the last completed epoch to the end and writes `model.keras`.

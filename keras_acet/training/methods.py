@@ -40,10 +40,10 @@ _NEEDS = {
 
 
 def unused(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Finds the settings that mean nothing with the others; one that is 0 asks for nothing.
+    """Finds the settings that mean nothing with the others.
 
     Args:
-        settings: All settings of a recipe. One that is None, which the data decide, rules nothing out.
+        settings: The settings of a recipe, or its flags. One that is None, which the data decide, rules nothing out.
 
     Returns:
         Name -> the setting that it has no meaning with, such as "method=plain".
@@ -51,12 +51,13 @@ def unused(settings: Mapping[str, Any]) -> dict[str, str]:
     >>> unused({"method": "plain", "epsilon": 0.3, "optimizer": "adam", "momentum": 0.9})
     {'epsilon': 'method=plain', 'momentum': 'optimizer=adam'}
     """
-    method = settings["method"]
+    method = settings.get("method")
+    read = METHODS[method].settings if method in METHODS else ()
     of_methods = {name for one in METHODS.values() for name in one.settings}
     found = {}
-    for name in (name for name, value in settings.items() if value):
+    for name in settings:
         other, values = _NEEDS.get(name, ("", ()))
-        if name in of_methods and name not in METHODS[method].settings:
+        if method in METHODS and name in of_methods and name not in read:
             found[name] = f"method={method}"
         elif other and settings.get(other) not in (None, *values):
             found[name] = f"{other}={settings[other]}"

@@ -232,7 +232,8 @@ class Recipe:
         0.1
         """
         recipe, changed = cls._for_dataset(name, method, changes)
-        dropped = {name: reason for name, reason in recipe.unused().items() if name in changed}
+        asked = [name for name in changed if getattr(recipe, name)]  # 0 asks for nothing
+        dropped = {name: reason for name, reason in recipe.unused().items() if name in asked}
         if dropped:
             warnings.warn(f"{methods.as_line(dropped)}.", stacklevel=2)
         return recipe

@@ -258,6 +258,9 @@ def test_store_gives_back_what_it_has_and_makes_damaged_files_anew(tmp_path):
         arrays = evaluation.Store(tmp_path).get(key, make)
         assert arrays["a"].tolist() == [0, 1, 2] and str(arrays["text"]) == "words"
     assert len(made) == 1 and key in evaluation.Store(tmp_path)
+    again = evaluation.Store(tmp_path)
+    assert set(again.get(key, make)) == set(arrays)
+    assert 0 < again.seconds < 10  # what it took to make them, and not to read them
     assert {"stage": "one/two", "seed": 2} not in evaluation.Store(tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-30])

@@ -67,7 +67,7 @@ def full_run(name, published, worst):
         "path": "runs/</td><h1>x",
         "kind": "run",
         "method": "acet",
-        "flags": {"epochs": "2", "note": "<b>bold</b>"},
+        "flags": {"epochs": "2", "note": "<b>bold</b>", "method": "plain", "adversary": "persistent"},
         "model_sha256": "ab" * 32,
         "differentiable": True,
         "test_error": measured(0.0057, 0.0007),

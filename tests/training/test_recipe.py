@@ -9,6 +9,7 @@ import pytest
 from helpers.places import ROOT
 
 import keras_acet as ka
+from keras_acet import training
 from keras_acet.training import flag_files, runs
 from keras_acet.training.methods import METHODS
 
@@ -128,6 +129,20 @@ def tiny(images_npz, **changes):
     if changes.get("method") != "plain":
         changes["num_steps"] = 2
     return ka.Recipe.for_dataset(f"npz:{images_npz}", **changes)
+
+
+def test_a_run_is_summed_up_in_one_line(images_npz, tmp_path):
+    """Of 64 images a fifth of each class, 12, is the test set, and a tenth of the other 52 is kept back."""
+    recipe = tiny(images_npz, method="acet")
+    with training.prepare(recipe, recipe.load_data(), tmp_path / "run") as run:
+        assert run.summary() == (
+            "random: images (12, 12, 1), 47 to train on (0: 16, 1: 16, 2: 15), 5 kept back, 12 to test with; mlp; "
+            f"acet, fresh adversary, radius 0.3, noise paper; 2 epochs of 2 steps of 16; written to {tmp_path / 'run'}"
+        )
+        plain = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, method="plain"))
+        assert "; mlp; plain; 2 epochs" in plain.summary()
+        many = ka.datasets.Data(name="many", train=(np.zeros((65, 4)), np.arange(65) % 13), batch_size=4)
+        assert "52 to train on (13 classes of 4 to 4), 13 to test" in dataclasses.replace(run, data=many).summary()
 
 
 def test_three_lines_train_and_go_on(images_npz, tmp_path, capsys):
