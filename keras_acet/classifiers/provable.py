@@ -119,6 +119,7 @@ class ProvableClassifier(Classifier):
         self.detector = detector
         self.temperature = float(temperature)
         self.flags, self.history = classifier.flags, classifier.history
+        self.trained_on = classifier.trained_on
         self.is_differentiable = classifier.is_differentiable
         if classifier.network is not None:
             self.network = self._joint
@@ -219,7 +220,7 @@ class ProvableClassifier(Classifier):
         made._is_foreign = facts.is_foreign
         if is_run:
             run = RunDirectory(path)
-            made.flags, made.history = run.flags(), run.history()
+            made.flags, made.history, made.trained_on = run.flags(), run.history(), run.fingerprint()
         return made
 
     def _joint(self, images: tf.Tensor) -> tf.Tensor:

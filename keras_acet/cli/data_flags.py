@@ -84,6 +84,11 @@ def check_is_run(path: str) -> None:
         )
 
 
+def is_run(classifier: Any) -> bool:
+    """Whether a classifier lies in a run directory, with a detector or without."""
+    return classifier.flags is not None and (classifier.path / "flags.flags").is_file()
+
+
 def data_settings(classifier: Any) -> dict[str, str]:
     """The flags of a classifier's run, also those that do not make the run, such as where the data lie; its name.
 

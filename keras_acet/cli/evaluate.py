@@ -164,7 +164,7 @@ def _run(call: commands.Call) -> None:
     # Everything that can fail for the user's reasons comes before any work.
     with call.user_errors():
         models = [classifiers.load(path, trusted=flags.trusted) for path in paths]
-        settings = [data_flags.data_settings(model) for model in models if isinstance(model, classifiers.RunClassifier)]
+        settings = [data_flags.data_settings(model) for model in models if data_flags.is_run(model)]
         data = data_flags.load_data(flags, settings, resize=flags.resize)
         models = [data_flags.check_model(call, model, data) for model in models]
         protocol = data_flags.protocol(

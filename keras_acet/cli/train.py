@@ -1,10 +1,11 @@
-"""Trains an image classifier that knows when it does not know: ACET, CEDA, or plain training.
+"""Trains an image classifier that knows when it does not know: ACET, CEDA, plain training, or a detector beside one.
 
 Examples:
 
   python train.py --dataset=digits --method=acet
   python train.py --recipe=fast/mnist_acet
   python train.py --dataset=npz:my_images.npz --method=acet --epochs=20 --run_dir=runs/mine
+  python train.py --dataset=npz:my_images.npz --method=prood --classifier=mine.keras
 
 Typed flags override those of --flagfile, and these override those of --recipe, in any order; of a flag that is typed
 twice the later one counts.
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags as absl_flags
 
-from keras_acet.cli import commands
+from keras_acet.cli import commands, protect
 from keras_acet.datasets import sources
 from keras_acet.training import flag_files, methods
 from keras_acet.training.recipe import Recipe
@@ -97,7 +98,7 @@ def _dropped(call: commands.Call, recipe: Recipe) -> dict[str, str]:
 def _run(call: commands.Call) -> None:
     flags = call.flags
     with call.user_errors():
-        recipe = _recipe(flags)
+        recipe = protect.checked(_recipe(flags))
     if flags.only_check_args:
         return
     run_dir = pathlib.Path(flags.run_dir or _default_run_dir(recipe))
@@ -116,6 +117,8 @@ def _run(call: commands.Call) -> None:
         runs.RunDirectory(run_dir).check(recipe.to_flags(), overwrite=flags.overwrite)
         data = recipe.load_data(data_dir=flags.data_dir, download=flags.download)
         extra_flags = {"data_dir": flags.data_dir} if flags.data_dir else {}
+        protects = recipe.method == "prood"
+        classifier = protect.classifier_of(call, recipe, data, run_dir) if protects else None
         run = training.prepare(recipe, data, run_dir, overwrite=flags.overwrite, extra_flags=extra_flags)
     with run:
         for note in run.progress.notes:
@@ -129,12 +132,12 @@ def _run(call: commands.Call) -> None:
             run.fit(verbose=1 if sys.stdout.isatty() else 2)
         except runs.NonFiniteLossError as error:
             raise commands.UserError(commands.as_flags(str(error), flags), code=1) from error
-        table = _table(run)
+        table = _table(run, run.network if classifier is None else protect.protected(call, run, classifier))
         run.finish(typed_json.to_json(table.rows))
     print(f"\n{table}\n\nRun directory: {run_dir}")
 
 
-def _table(run: "PreparedRun") -> Any:
+def _table(run: "PreparedRun", model: Any) -> Any:
     """The table at the end of a run: one attack on noise, and the worst of several."""
     from keras_acet import evaluation
 
@@ -148,7 +151,7 @@ def _table(run: "PreparedRun") -> Any:
         num_bootstrap=100,
         seed=run.recipe.seeds()["evaluation"],
     )
-    return evaluation.evaluate(run.network, run.data, protocol, suite=evaluation.worst_case_attacks)
+    return evaluation.evaluate(model, run.data, protocol, suite=evaluation.worst_case_attacks)
 
 
 def _default_run_dir(recipe: Recipe) -> str:

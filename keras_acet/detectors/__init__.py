@@ -10,6 +10,7 @@ from keras_acet._registry import members
 # isort: off
 from keras_acet.detectors.base import Detector as Detector
 from keras_acet.detectors.base import TrainingForm as TrainingForm
+from keras_acet.detectors.checking import complaints as complaints
 from keras_acet.detectors.mixture import confidence_bound_of as confidence_bound_of
 from keras_acet.detectors.mixture import joint_logits as joint_logits
 from keras_acet.detectors.mixture import probability_in as probability_in

@@ -6,11 +6,53 @@ from typing import Any
 
 import keras
 
-from keras_acet import attack, noise
+from keras_acet import attack, detectors, networks, noise, schedules
 from keras_acet.datasets import Data
 from keras_acet.penalties import Penalty
+from keras_acet.training.detector_model import DetectorModel
 from keras_acet.training.methods import METHODS
+from keras_acet.training.model import ACETModel
 from keras_acet.training.recipe import Recipe
+
+
+def model(recipe: Recipe, data: Data, steps_per_epoch: int) -> ACETModel | DetectorModel:
+    """Makes the compiled model of a recipe: with its method's penalty, or of a detector.
+
+    Args:
+        recipe, data, steps_per_epoch: As for `penalty`.
+
+    Raises:
+        ValueError: If a network, noise or optimizer does not fit the data.
+    """
+    rate = schedules.learning_rate(
+        recipe.schedule,
+        recipe.learning_rate,
+        epochs=recipe.epochs,
+        steps_per_epoch=steps_per_epoch,
+        drop_epochs=recipe.drop_epochs,
+        warmup_epochs=recipe.warmup_epochs,
+    )
+    made: ACETModel | DetectorModel
+    if METHODS[recipe.method].trains_detector:
+        made = _detector_model(recipe, data, steps_per_epoch)
+        made.compile(optimizer=optimizer(recipe, rate))
+    else:
+        name, decay = str(recipe.network), recipe.weight_decay
+        network = networks.build(name, data.image_shape, data.num_classes, weight_decay=decay)
+        made = ACETModel(network, penalty(recipe, data, steps_per_epoch))
+        made.compile(optimizer=optimizer(recipe, rate), metrics=["accuracy"])
+    made.build((None, *data.image_shape))
+    made.optimizer.build(made.trainable_variables)
+    return made
+
+
+def _detector_model(recipe: Recipe, data: Data, steps_per_epoch: int) -> DetectorModel:
+    detector = detectors.build("negative_head", data.image_shape)
+    num_steps = recipe.epochs * steps_per_epoch
+    radius = schedules.Ramp(recipe.epsilon, start=0.1 * num_steps, end=0.6 * num_steps)
+    return DetectorModel(
+        detector, Parts(recipe, data, steps_per_epoch).noise(), epsilon=radius, weight=recipe.penalty_weight
+    )
 
 
 def penalty(recipe: Recipe, data: Data, steps_per_epoch: int) -> Penalty | None:

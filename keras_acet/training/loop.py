@@ -10,9 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_acet import networks, schedules, version
+from keras_acet import version
 from keras_acet.datasets import Data
+from keras_acet.detectors import Detector
 from keras_acet.training import building, runs
+from keras_acet.training.detector_model import DetectorModel
 from keras_acet.training.methods import METHODS
 from keras_acet.training.model import ACETModel
 from keras_acet.training.recipe import Recipe
@@ -25,7 +27,9 @@ class TrainingResult:
     """The result of training.
 
     Attributes:
-        network: The trained network alone, images -> logits; also in `model.keras`.
+        network: The trained network alone, images -> logits; also in `model.keras`. With `method="prood"` that of the
+            detector, images -> the logit of `p_in`, in `detector.keras`; `ProvableClassifier(classifier,
+            detectors.NegativeHead(network)).save(run_dir)` puts a classifier beside it.
         recipe: The recipe, with what it left to the data filled in.
         history: One dict per epoch, name -> number; also in `metrics.csv`.
         table: The rows of the final table, `[]` if there was none.
@@ -116,20 +120,8 @@ def prepare(
     _check_data(recipe, data)
     run = runs.RunDirectory(run_dir)
     run.check(recipe.to_flags(), overwrite=overwrite)
-    network = networks.build(str(recipe.network), data.image_shape, data.num_classes, weight_decay=recipe.weight_decay)
     steps_per_epoch = recipe.steps_per_epoch or data.steps_per_epoch
-    model = ACETModel(network, building.penalty(recipe, data, steps_per_epoch))
-    rate = schedules.learning_rate(
-        recipe.schedule,
-        recipe.learning_rate,
-        epochs=recipe.epochs,
-        steps_per_epoch=steps_per_epoch,
-        drop_epochs=recipe.drop_epochs,
-        warmup_epochs=recipe.warmup_epochs,
-    )
-    model.compile(optimizer=building.optimizer(recipe, rate), metrics=["accuracy"])
-    model.build((None, *data.image_shape))
-    model.optimizer.build(model.trainable_variables)
+    model = building.model(recipe, data, steps_per_epoch)
     there = run.fingerprint()  # it may be one of an earlier version, which goes on
     fingerprint = there if there is not None and data.is_of(there) else data.fingerprint
     run.claim(recipe.to_flags(), overwrite=overwrite, extra_flags=extra_flags, fingerprint=fingerprint)
@@ -161,15 +153,20 @@ class PreparedRun:
 
     recipe: Recipe
     data: Data
-    model: ACETModel
+    model: ACETModel | DetectorModel
     directory: runs.RunDirectory
     progress: runs.Progress
     steps_per_epoch: int
 
     @property
     def network(self) -> keras.Model:
-        """The network alone, images -> logits."""
-        return self.model.network
+        """The network alone, images -> logits; of a detector images -> the logit of `p_in`."""
+        return self.model.network if isinstance(self.model, ACETModel) else self.model.detector().network
+
+    @property
+    def detector(self) -> Detector | None:
+        """The detector, as it is trained now; None where a classifier is trained."""
+        return None if isinstance(self.model, ACETModel) else self.model.detector()
 
     def summary(self) -> str:
         """Returns one line: the data, images of each class, network, method, radius, epochs, where the run is written.
@@ -184,18 +181,19 @@ class PreparedRun:
             each = f"{data.num_classes} classes of {counts.min()} to {counts.max()}"
         kept_back = f", {len(data.calibration_labels)} kept back" if len(data.calibration_labels) else ""
         used = METHODS[recipe.method].settings
+        network = "a detector" if METHODS[recipe.method].trains_detector else recipe.network
         how = [recipe.method]
         how += [f"{recipe.adversary} adversary"] if "adversary" in used else []
         how += [f"radius {recipe.epsilon:g}"] if "epsilon" in used else []
         how += [f"noise {recipe.noise}"] if "noise" in used else []
         return (
             f"{data.name}: images {data.image_shape}, {len(data.train_labels)} to train on ({each}){kept_back}, "
-            f"{len(data.test_labels)} to test with; {recipe.network}; {', '.join(how)}; {recipe.epochs} epochs of "
+            f"{len(data.test_labels)} to test with; {network}; {', '.join(how)}; {recipe.epochs} epochs of "
             f"{self.steps_per_epoch} steps of {data.batch_size}; written to {self.directory.path}"
         )
 
     def fit(self, *, verbose: int = 0) -> None:
-        """Trains from the last completed epoch to the end and writes `model.keras`.
+        """Trains from the last completed epoch to the end and writes `model.keras`, or `detector.keras`.
 
         Args:
             verbose: As for `train`.
@@ -213,7 +211,10 @@ class PreparedRun:
             shuffle=False,  # the batches come shuffled
             verbose=verbose,
         )
-        self.directory.save_network(self.network)
+        if self.detector is None:
+            self.directory.save_network(self.network)
+        else:
+            self.detector.save(self.directory.path / "detector.keras")
 
     def finish(self, table: list[Any]) -> TrainingResult:
         """Writes `results.json`, which marks the run as finished.

@@ -13,10 +13,12 @@ class Method:
         penalty: The module of `keras_acet.penalties` whose `from_recipe` makes the penalty; None for no penalty. It is
             a name because the command line lists the methods without TensorFlow.
         settings: The settings of a recipe that this penalty reads, beyond those of all training.
+        trains_detector: Whether it trains a detector, and no classifier.
     """
 
     penalty: str | None
     settings: tuple[str, ...] = ()
+    trains_detector: bool = False
 
 
 _NOISE = ("noise", "min_sigma", "max_sigma", "sigma_per", "noise_fraction", "penalty_weight", "penalty_ramp_epochs")
@@ -28,6 +30,11 @@ METHODS = {
     "plain": Method(None),
     "ceda": Method("confidence", _NOISE),
     "acet": Method("confidence", (*_NOISE, *_ATTACK, *_POOL)),
+    "prood": Method(
+        None,
+        ("noise", "min_sigma", "max_sigma", "sigma_per", "penalty_weight", "epsilon", "classifier"),
+        trains_detector=True,
+    ),
 }
 # Setting -> another setting, and the values of it with which the first means something.
 _NEEDS = {

@@ -26,6 +26,8 @@ _NOT_SETTINGS = {
 _KEPT_BACK, _KEPT_BACK_OF_FILES = 0.04, 0.1
 # The widths of an RBF network grow too slowly for what suits a ReLU network on the same set.
 _BY_NETWORK = {"rbf": {"optimizer": "adam", "learning_rate": "0.01"}}
+# Sets whose detectors are trained as those of another set; all others as those of CIFAR-10, with a small radius.
+_DETECTOR_LIKE = {"kmnist": "mnist", "emnist_letters": "mnist"}
 _BY = " (default: by data set)"
 
 
@@ -79,6 +81,13 @@ class Recipe:
     )
 
     # Network and optimisation.
+    classifier: str | None = setting(
+        str,
+        "What prood protects: a trained classifier of any kind, a run directory, .keras file, SavedModel or .onnx "
+        "file; or recipe:NAME, the recipe of one to be trained first (default: a plain one, recipe:fast/DATASET_plain "
+        "where there is such a recipe).",
+        None,
+    )
     network: str | None = setting(
         str, f"lenet, resnet20, mlp, rbf, or a model of keras.applications such as MobileNetV2{_BY}.", None
     )
@@ -218,7 +227,8 @@ class Recipe:
         Args:
             name: Name of the data set, or `folder:PATH` or `npz:PATH`; or a `Data` of your own, which decides batches
                 and seed itself.
-            method: "plain", "ceda" or "acet".
+            method: "plain", "ceda", "acet" or "prood". The numbers of prood are those of
+                `recipes/fast/NAME_prood.flags`, without such a file those of CIFAR-10.
             **changes: Settings that differ.
 
         Raises:
@@ -245,7 +255,7 @@ class Recipe:
             _check_known(name)
         else:
             name = name.name
-        flags = _defaults(name, changes.get("network"))
+        flags = _defaults(name, changes.get("network"), METHODS[method].trains_detector if method in METHODS else False)
         defaults = cls._read({**flags, "dataset": name, "method": method})
         schedule = defaults.get("step_schedule", cls.step_schedule)
         if changes.get("step_schedule", schedule) != schedule:
@@ -378,9 +388,17 @@ def _check_known(name: str) -> None:
         )
 
 
-def _defaults(name: str, network: str | None) -> dict[str, str]:
+def _defaults(name: str, network: str | None, of_detector: bool = False) -> dict[str, str]:
     """Flags of a data set's defaults; what is not there its entry decides."""
     known = flag_files.names()
+    if of_detector:
+        like = _DETECTOR_LIKE.get(name, name)
+        like = like if f"fast/{like}_prood" in known else "cifar10"
+        flags = flag_files.read_named(f"fast/{like}_prood")
+        if like != name:
+            of_the_set = ("classifier", "augmentation", "noise", "calibration_fraction")
+            flags = {key: text for key, text in flags.items() if key not in of_the_set}
+        return {**_defaults(name, None), **flags}
     own = [f"{folder}/{name}_acet" for folder in ("own", "paper") if f"{folder}/{name}_acet" in known]
     flags = flag_files.read_named(own[0] if own else "paper/mnist_acet")
     if not own:

@@ -1,0 +1,93 @@
+"""`train.py --method=prood`: a detector beside a classifier of any kind, and the run that `evaluate.py` reads."""
+
+import json
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from keras_acet import ProvableClassifier, classifiers, datasets, networks
+from keras_acet.cli import evaluate as evaluate_command
+from keras_acet.cli import protect
+from keras_acet.cli import train as train_command
+from keras_acet.training.recipe import Recipe
+
+TINY = ["--method=prood", "--epochs=2", "--batch_size=16", "--num_noise=8", "--network=mlp", "--epsilon=0.1"]
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    path = tmp_path_factory.mktemp("own") / "own.keras"
+    keras.utils.set_random_seed(0)
+    networks.mlp((12, 12, 1), 3).save(path)
+    return path
+
+
+def run_train(images_npz, *flags):
+    return train_command.main(["train.py", f"--dataset=npz:{images_npz}", "--run_dir=run", *TINY, *flags])
+
+
+def test_protects_a_classifier_of_ones_own(images_npz, own, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_train(images_npz, f"--classifier={own}") == 0
+    out = capsys.readouterr().out
+    assert out.rstrip().endswith("Run directory: run")
+    run = tmp_path / "run"
+    visible = {path.name for path in run.iterdir() if not path.name.startswith(".")}
+    assert visible >= {"classifier.keras", "detector.keras", "provable.json", "flags.flags", "results.json"}
+    assert "model.keras" not in visible
+    assert f"--classifier={own}" in (run / "flags.flags").read_text()
+    header = (run / "metrics.csv").read_text().splitlines()[0]
+    assert {"p_in", "p_in_bound", "radius", "val_p_in"} <= set(header.split(","))
+
+    # Image by image, the classes are those of the classifier alone.
+    data = datasets.load(f"npz:{images_npz}", calibration_fraction=0.1, batch_size=16)
+    protected, alone = classifiers.load(run), classifiers.load(own)
+    assert isinstance(protected, ProvableClassifier)
+    images = data.test_images
+    assert (protected.labels(images) == alone.logits(images).argmax(axis=1)).all()
+    assert (protected.logits(images).argmax(axis=1) == alone.logits(images).argmax(axis=1)).all()
+    noise = np.random.default_rng(0).uniform(size=(50, 12, 12, 1)).astype(np.float32)
+    assert (protected.confidences(noise) <= protected.confidence_bound(noise, 0.1)).all()
+
+    measure = "--measure=test_set,noise"
+    assert evaluate_command.main(["evaluate.py", "--run_dir=run", "--report_dir=report", measure, "--quick"]) == 0
+    (result,) = json.loads((tmp_path / "report/results.json").read_text())["runs"]
+    assert (result["kind"], result["method"]) == ("provable", "prood")
+    error = np.mean(alone.logits(images).argmax(axis=1) != data.test_labels)
+    assert result["test_error"]["value"] == pytest.approx(error)
+
+    # Another run may take the classifier from this one.
+    recipe = Recipe.from_flags({"dataset": f"npz:{images_npz}", "method": "prood", "classifier": str(run)})
+    again = protect.classifier_of(None, recipe, data, tmp_path / "again")
+    assert (again.logits(images) == protected.classifier.logits(images)).all()
+
+
+def test_trains_a_plain_classifier_first_and_once(images_npz, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plain.flags").write_text(
+        f"--dataset=npz:{images_npz}\n--method=plain\n--epochs=1\n--network=mlp\n--batch_size=16\n"
+    )
+    assert run_train(images_npz, "--classifier=recipe:plain.flags") == 0
+    assert "First the classifier, in run-classifier." in capsys.readouterr().out
+    assert classifiers.load(tmp_path / "run-classifier").flags["method"] == "plain"
+
+    # Its flags are those that the recipe has for these data, so that another detector takes it as it is.
+    recipe = Recipe.from_flagfile(tmp_path / "run" / "flags.flags")
+    call = SimpleNamespace(flags=SimpleNamespace(data_dir=None, download=False, overwrite=False))
+    first = protect.classifier_of(call, recipe, recipe.load_data(), tmp_path / "run")
+    assert first.path == tmp_path / "run-classifier"
+    assert "run-classifier, trained before." in capsys.readouterr().out
+
+
+def test_refusals(images_npz, own, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_train(images_npz, "--classifier=none.keras") == 2
+    assert "--classifier must be a trained classifier, or recipe:NAME. Received: none.keras" in capsys.readouterr().err
+    assert run_train(images_npz, "--classifier=recipe:fast/mnist_plain") == 2
+    assert "Received: recipe:fast/mnist_plain, a recipe for mnist." in capsys.readouterr().err
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]).save("small.keras")
+    assert run_train(images_npz, "--classifier=small.keras") == 2
+    assert "takes images of shape (8, 8, 1)" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
