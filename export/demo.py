@@ -18,7 +18,7 @@ from keras_acet.files import sha256_of_file
 from .clients.images import takes_files
 
 _SOURCES = pathlib.Path(__file__).with_name("demo")
-_PAGE = ("index.html", "style.css", "app.js")
+_PAGE = ("index.html", "style.css", "app.js", "pictures.js")
 _PACKAGE = ("package.json", "package-lock.json")
 # The build without WebGPU, and the one WebAssembly file that it loads.
 _RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
@@ -35,10 +35,10 @@ def write_demo(
 ) -> pathlib.Path:
     """Writes a page to try an exported image classifier, whole or not at all.
 
-    `directory` gets `index.html`, `style.css`, `app.js`; `metadata.json` of the version; `model.browser.onnx`, which is
-    its `model.onnx` with `threshold` as an input that must be given, because onnxruntime-web has no optional ones; two
-    files of onnxruntime-web (see `fetch_runtime`); `examples.json` and `examples.bin`, images to click on. A demo page
-    that lies there already is replaced.
+    `directory` gets `index.html`, `style.css`, `app.js`, `pictures.js`; `metadata.json` of the version;
+    `model.browser.onnx`, which is its `model.onnx` with `threshold` as an input that must be given, because
+    onnxruntime-web has no optional ones; two files of onnxruntime-web (see `fetch_runtime`); `examples.json` and
+    `examples.bin`, images to click on. A demo page that lies there already is replaced.
 
     Args:
         version_directory: Directory with `model.onnx` and `metadata.json`, as `export` writes it.
@@ -193,7 +193,7 @@ def _write_model(source, target):
 
 
 def _is_demo(directory):
-    return all((directory / name).is_file() for name in (*_PAGE, "model.browser.onnx"))
+    return all((directory / name).is_file() for name in ("index.html", "style.css", "app.js", "model.browser.onnx"))
 
 
 def _put(folder, directory, old):

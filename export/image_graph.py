@@ -173,7 +173,7 @@ def _read_jpeg(data):
     is_marker = (data[:-1] == 0xFF) & (((codes >= 0x02) & (codes <= 0xCF)) | ((codes >= 0xD8) & (codes <= 0xFE)))
     markers = tf.concat([tf.where(is_marker)[:, 0], length[None]], axis=0)
 
-    def step(start, exif_start, exif_end, frame, num_scans, is_end, is_good):
+    def step(start, exif_start, exif_end, frame, is_adobe, num_scans, is_end, is_good):
         at = tf.gather(markers, tf.searchsorted(markers, start[None])[0])
         code, body = _number(data, at + 1, 1), at + 4
         end = at + 2 + _number(data, at + 2, 2)
@@ -183,18 +183,21 @@ def _read_jpeg(data):
         is_good = (at < length) & (is_end | (is_whole & ~(is_frame & (frame > 0))))
         is_exif = (code == 0xE1) & (exif_start == 0) & (num_scans == 0) & _starts_with(data, body, b"Exif\0\0")
         is_exif &= end >= body + 6
+        is_adobe |= (code == 0xEE) & (num_scans == 0) & _starts_with(data, body, b"Adobe") & (end >= body + 12)
         return (
             end,
             tf.where(is_exif, body + 6, exif_start),
             tf.where(is_exif, end, exif_end),
             tf.where(is_frame, at, frame),
+            is_adobe,
             num_scans + tf.cast(code == 0xDA, tf.int64),
             is_end,
             is_good,
         )
 
-    state = (_int64(2), _int64(0), _int64(0), _int64(0), _int64(0), tf.constant(False), tf.constant(True))
-    _, start, end, frame, num_scans, is_end, is_good = tf.while_loop(
+    no, yes = tf.constant(False), tf.constant(True)
+    state = (_int64(2), _int64(0), _int64(0), _int64(0), no, _int64(0), no, yes)
+    _, start, end, frame, is_adobe, num_scans, is_end, is_good = tf.while_loop(
         lambda *state: state[-1] & ~state[-2], step, state, maximum_iterations=decoding.MAX_SEGMENTS
     )
     is_good &= is_end & (frame > 0) & (num_scans >= 1) & (num_scans <= decoding.MAX_SCANS)
@@ -202,6 +205,7 @@ def _read_jpeg(data):
         _number(data, frame + 2, 2) >= 8
     )
     is_good &= (_number(data, frame + 4, 1) == 8) & tf.reduce_any(_number(data, frame + 9, 1) == _int64([1, 3, 4]))
+    is_good &= (_number(data, frame + 9, 1) < 4) | is_adobe
     return tf.stack([_number(data, frame + 5, 2), _number(data, frame + 7, 2)]), tf.stack([start, end]), is_good
 
 

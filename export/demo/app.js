@@ -1,10 +1,11 @@
 // Chooses an image, changes it, asks the model, shows the answer. Data flow one way:
 // source (H x W x C, in [0, 1]) -> noise -> alpha -> [clip] -> model -> page.
 
+import { fit, read, readCanvas } from "./pictures.js";
+
 const RUNTIME = "./ort.wasm.bundle.min.mjs";
 const MODEL = "model.browser.onnx";
 const PAD_SIZE = 320; // pixels of the drawing's longer side
-const LARGEST_SIDE = 1024; // of a picture, before it is resized
 const MOST_CLASSES = 12; // with more, the likeliest ones are shown
 const COLORS = { 1: "gray", 3: "red, green and blue" };
 
@@ -32,41 +33,6 @@ function element(tag, properties = {}, children = []) {
 }
 
 // -- pixels
-
-/** For each of `to` cells: the cells of `from` that it covers, and how much of it each one fills. */
-function shares(from, to) {
-  const scale = from / to;
-  return Array.from({ length: to }, (_, i) => {
-    const [start, end] = [i * scale, (i + 1) * scale];
-    const covered = [];
-    for (let j = Math.floor(start); j < Math.min(end, from); j++) {
-      covered.push([j, (Math.min(j + 1, end) - Math.max(j, start)) / scale]);
-    }
-    return covered;
-  });
-}
-
-/** Averages the pixels of a canvas over the cells of an H x W grid; gray is 0.299 R + 0.587 G + 0.114 B. */
-function fromCanvas(canvas, [height, width, channels]) {
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  const rows = shares(canvas.height, height);
-  const columns = shares(canvas.width, width);
-  const image = new Float32Array(height * width * channels);
-  rows.forEach((inRow, y) =>
-    columns.forEach((inColumn, x) => {
-      const sum = [0, 0, 0];
-      for (const [j, high] of inRow) {
-        for (const [i, wide] of inColumn) {
-          for (let c = 0; c < 3; c++) sum[c] += (high * wide * data[4 * (j * canvas.width + i) + c]) / 255;
-        }
-      }
-      const at = channels * (y * width + x);
-      if (channels === 1) image[at] = clip(0.299 * sum[0] + 0.587 * sum[1] + 0.114 * sum[2]);
-      else sum.forEach((value, c) => (image[at + c] = clip(value)));
-    }),
-  );
-  return image;
-}
 
 /** Paints an image, or one of its channels in gray; what lies outside [0, 1] becomes black or white. */
 function paint(canvas, image, [height, width, channels], channel = null) {
@@ -119,8 +85,8 @@ class Page {
     if (metadata.method) facts.unshift(`method ${metadata.method}`);
     $("about").textContent = facts.join(" \u00b7 ");
     $("file-help").textContent =
-      `It is stretched or shrunk to ${height} \u00d7 ${width} pixels, averaging` +
-      `${channels === 1 ? ", and turned to gray" : ""}. Where it is transparent it becomes black.`;
+      `PNG or JPEG. It is stretched or shrunk to ${height} \u00d7 ${width} pixels, averaging` +
+      `${channels === 1 ? ", and turned to gray, the mean of its colours" : ""}. Transparency is dropped.`;
     $("notes").append(...metadata.notes.map((textContent) => element("li", { textContent })));
     const longest = Math.max(...this.classNames.map((name) => name.length));
     $("probabilities").style.setProperty("--names", `${longest + 2}ch`);
@@ -191,7 +157,7 @@ class Page {
       context.fillStyle = "#000";
       context.fillRect(0, 0, pad.width, pad.height);
     };
-    const use = () => this.show(fromCanvas(pad, this.shape), "your drawing");
+    const use = () => this.show(fit(readCanvas(pad), this.shape), "your drawing");
     const line = (from, to) => {
       context.lineWidth = (Number($("pen-width").value) / 100) * PAD_SIZE;
       context.lineCap = "round";
@@ -283,18 +249,10 @@ class Page {
     if (!file) return;
     $("file-error").hidden = true;
     try {
-      const bitmap = await createImageBitmap(file);
-      const shrunk = Math.min(1, LARGEST_SIDE / Math.max(bitmap.width, bitmap.height));
-      const canvas = element("canvas", {
-        width: Math.max(1, Math.round(bitmap.width * shrunk)),
-        height: Math.max(1, Math.round(bitmap.height * shrunk)),
-      });
-      const context = canvas.getContext("2d");
-      context.fillRect(0, 0, canvas.width, canvas.height);
-      context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-      this.show(fromCanvas(canvas, this.shape), `${file.name}, of ${bitmap.width} \u00d7 ${bitmap.height} pixels`);
-    } catch {
-      $("file-error").textContent = `${file.name} could not be read as a picture. Try a PNG or JPEG file.`;
+      const pixels = await read(file);
+      this.show(fit(pixels, this.shape), `${file.name}, of ${pixels.width} \u00d7 ${pixels.height} pixels`);
+    } catch (error) {
+      $("file-error").textContent = `${file.name} could not be read as a picture: ${error.message}.`;
       $("file-error").hidden = false;
     }
   }

@@ -11,8 +11,9 @@ same pixels.
   side; baseline, extended and progressive JPEG of 8 bits in 1, 3 or 4 channels. A file has to be whole.
 * A photograph is turned upright as the orientation of its EXIF segment says: tag 0x0112, a SHORT of 1 to 8; in a PNG
   file the segment has to lie before the pixels.
-* Of 16 bits the upper 8 are taken. Transparency is dropped. CMYK becomes `(255 - K) * (255 - C) / 255`, rounded down.
-  Colour profiles, gamma and all other segments of a file do nothing, and damage in them does not matter.
+* Of 16 bits the upper 8 are taken. Transparency is dropped. CMYK, as Adobe stores it, becomes
+  `(255 - K) * (255 - C) / 255`, rounded down. Colour profiles, gamma and all other segments of a file do nothing, and
+  damage in them does not matter.
 * Another size is made by a triangle filter that averages where it shrinks (Pillow's bilinear filter), without keeping
   the aspect: the width first, then the height, each rounded to whole levels. Then three channels become one by their
   unweighted mean, and one becomes three by repetition.
@@ -55,7 +56,6 @@ class Header(NamedTuple):
         height: Likewise.
         is_gray: Whether there is one channel.
         orientation: 1 to 8, as in EXIF.
-        has_inverted_inks: Whether a CMYK file stores 255 minus its inks, as Adobe does.
         content: The file without the segments that do nothing.
     """
 
@@ -63,7 +63,6 @@ class Header(NamedTuple):
     height: int
     is_gray: bool
     orientation: int
-    has_inverted_inks: bool
     content: bytes
 
 
@@ -101,7 +100,7 @@ def decode(content: bytes, formats: Sequence[str] = SERVED) -> "np.ndarray":
         return _levels(content, kind)
     header = _png_header(content) if kind == "PNG" else _jpeg_header(content)
     _check_size(header.width, header.height)
-    levels = _levels(header.content, kind, has_inverted_inks=header.has_inverted_inks)
+    levels = _levels(header.content, kind)
     return _upright(levels[..., :1] if header.is_gray else levels, header.orientation)
 
 
@@ -156,7 +155,7 @@ def _damaged(reason):
     return ValueError(f"it is damaged: {reason}")
 
 
-def _levels(content, kind, *, has_inverted_inks=True):
+def _levels(content, kind):
     """The pixels as they are stored."""
     from PIL import Image
 
@@ -165,20 +164,20 @@ def _levels(content, kind, *, has_inverted_inks=True):
             size = image.size
             if size[0] * size[1] <= MAX_PIXELS:
                 image.load()
-                levels = _in_8_bits(image, has_inverted_inks)
+                levels = _in_8_bits(image)
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         raise _damaged(" ".join(str(error).split()) or type(error).__name__) from error
     _check_size(*size)
     return levels.reshape(*levels.shape[:2], -1)
 
 
-def _in_8_bits(image, has_inverted_inks):
+def _in_8_bits(image):
     import numpy as np
 
     if image.mode.startswith("I"):  # 16 bits of gray
         return (np.asarray(image) >> 8).astype(np.uint8)
-    if image.mode == "CMYK":  # Pillow has 255 minus what is stored
-        paper = 255 - np.asarray(image) if has_inverted_inks else np.asarray(image)
+    if image.mode == "CMYK":
+        paper = 255 - np.asarray(image)  # is what is stored
         return (paper[..., :3].astype(np.uint16) * paper[..., 3:] // 255).astype(np.uint8)
     return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
 
@@ -251,7 +250,7 @@ def _png_header(content):
         kind, _, end = _chunk(content, start)
     if content[start:end] != _IEND:
         raise _damaged("its end is missing")
-    return Header(width, height, colour in (0, 4), _orientation(exif), False, b"".join(kept))
+    return Header(width, height, colour in (0, 4), _orientation(exif), b"".join(kept))
 
 
 def _png_bytes(width, height, bits, is_interlaced):
@@ -323,7 +322,9 @@ def _jpeg_header(content):
         raise _damaged(f"it has no header, or not 1 to {MAX_SCANS} scans")
     kept.append(b"\xff\xd9")
     width, height, num_channels = frame
-    return Header(width, height, num_channels == 1, _orientation(exif), is_adobe, b"".join(kept))
+    if num_channels == 4 and not is_adobe:  # some programs take the inks as they are stored, others invert them
+        raise ValueError("it is a CMYK file without Adobe's segment")
+    return Header(width, height, num_channels == 1, _orientation(exif), b"".join(kept))
 
 
 def _jpeg_frame(code, data):

@@ -1,3 +1,4 @@
+import base64
 import functools
 import http.server
 import json
@@ -12,8 +13,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from helpers import pictures
 from onnx import TensorProto, helper, numpy_helper
 
+from keras_acet.datasets import decoding
 from keras_acet.export import demo
 
 NAMES = ["zero", "<b>one</b>", "two & a rather long name of a class that goes on", "日本"]
@@ -154,6 +157,7 @@ def test_the_page_holds_the_model_and_exact_examples(version, runtime, tmp_path)
         "model.browser.onnx",
         "ort-wasm-simd-threaded.wasm",
         "ort.wasm.bundle.min.mjs",
+        "pictures.js",
         "style.css",
     ]
     assert (directory / "metadata.json").read_bytes() == (version / "metadata.json").read_bytes()
@@ -472,17 +476,58 @@ def test_a_picture_is_averaged_and_turned_gray_where_needed(browser, pages, serv
     tab = Tab(browser, serve(directory))
     field = browser.find_element("css selector", "#file")
     field.send_keys(str(tmp_path / "picture.png"))
-    averaged = (pixels / 255).reshape(8, 3, 6, 2, 3).mean(axis=(1, 3))
-    if channels == 1:
-        averaged = averaged @ [[0.299], [0.587], [0.114]]
-    expected = in_python(version, averaged[None].astype(np.float32))
+    averaged = decoding.fit(pixels, (8, 6, channels))
+    expected = in_python(version, averaged[None])
     tab.wait(lambda: abs(tab.number() - expected["confidence"][0]) < 1e-4)
     np.testing.assert_allclose(tab.pixels(), 255 * averaged[..., 0].ravel(), atol=0.51)
     assert "picture.png, of 12 \N{MULTIPLICATION SIGN} 24 pixels" in tab.text("seen-caption")
-    assert ("turned to gray" in tab.text("file-help")) == (channels == 1)
+    assert ("turned to gray, the mean" in tab.text("file-help")) == (channels == 1)
     (tmp_path / "letter.txt").write_text("not a picture")
     field.send_keys(str(tmp_path / "letter.txt"))
     tab.wait(lambda: tab.text("file-error").startswith("letter.txt could not be read as a picture"))
+
+
+_READ = """
+const [files, shape, done] = arguments;
+const {read, fit} = await import('./pictures.js');
+const seen = [];
+for (const file of files) {
+  const bytes = Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0));
+  try {
+    const pixels = await read(new File([bytes], 'a'));
+    seen.push([[pixels.height, pixels.width, 3], [...pixels.data], [...fit(pixels, shape)]]);
+  } catch (error) {
+    seen.push(error.message);
+  }
+}
+done(seen);
+"""
+
+
+def read_in_the_page(tab, files, shape):
+    """`(shape, levels, floats of another shape)` of each file, or why it is refused."""
+    files = [base64.b64encode(content).decode() for content in files]
+    tab.browser.set_script_timeout(60)
+    return tab.browser.execute_async_script(f"(async function() {{{_READ}}}).apply(null, arguments)", files, shape)
+
+
+@pytest.mark.parametrize("shape", [(7, 9, 3), (40, 33, 1)])
+def test_the_page_sees_what_training_sees(tab, shape):
+    good = pictures.good()
+    for (name, (_, levels)), seen in zip(
+        good.items(), read_in_the_page(tab, [content for content, _ in good.values()], shape), strict=True
+    ):
+        assert not isinstance(seen, str), (name, seen)
+        size, data, floats = seen
+        data = np.array(data).reshape(size)
+        np.testing.assert_array_equal(data, np.broadcast_to(levels, data.shape), err_msg=name)
+        np.testing.assert_array_equal(np.reshape(floats, shape), decoding.fit(levels, shape), err_msg=name)
+
+
+def test_the_page_refuses_what_clients_refuse(tab):
+    bad = {**pictures.bad(), **pictures.not_served(), **pictures.not_read()}
+    for name, seen in zip(bad, read_in_the_page(tab, bad.values(), (2, 2, 1)), strict=True):
+        assert isinstance(seen, str) and seen.startswith("it "), name
 
 
 def test_drawing_with_a_mouse_and_with_keys(tab):

@@ -169,12 +169,6 @@ def _jpegs():
     inks = written(Image.fromarray(pixels(4), "CMYK"), "JPEG", quality=95)
     light = 255 - np.asarray(Image.open(io.BytesIO(inks))).astype(int)  # as stored, which is 255 minus the ink
     yield "CMYK JPEG", inks, (light[..., :3] * light[..., 3:] // 255).astype(np.uint8)
-    plain_inks = inks.replace(b"Adobe", b"Other")
-    yield (
-        "CMYK JPEG not by Adobe",
-        plain_inks,
-        ((255 - light[..., :3]) * (255 - light[..., 3:]) // 255).astype(np.uint8),
-    )
     yield "JPEG and something behind it", plain + b"\0" * 99 + plain, level
     several = written(smooth, "MPO", save_all=True, append_images=[Image.fromarray(255 - smooth)])
     yield "JPEG of several pictures", several, np.asarray(Image.open(io.BytesIO(several)))
@@ -214,6 +208,7 @@ def bad():
     colour = pixels()
     rows = [row.tobytes() for row in colour]
     whole, jpeg = png(rows), written(colour, "JPEG")
+    inks = written(Image.fromarray(pixels(4), "CMYK"), "JPEG")
     frame = jpeg.index(b"\xff\xc0")
     scan = jpeg.index(b"\xff\xda")
     end = len(whole) - 12
@@ -239,6 +234,7 @@ def bad():
         "JPEG of 12 bits": jpeg[: frame + 4] + b"\x0c" + jpeg[frame + 5 :],
         "JPEG of two channels": jpeg[: frame + 9] + b"\2" + jpeg[frame + 10 :],
         "JPEG of no height": jpeg[: frame + 5] + b"\0\0" + jpeg[frame + 7 :],
+        "CMYK JPEG not by Adobe": inks.replace(b"Adobe", b"Other"),
         "JPEG without pixels": jpeg[:scan] + b"\xff\xd9",
         "JPEG of a thousand segments": after_start(jpeg, segment(0xFE, b"") * 1001),
         "JPEG of a hundred scans": jpeg[:-2] + jpeg[scan : scan + 14] * 101 + b"\xff\xd9",
@@ -269,6 +265,6 @@ def not_read():
         "TIFF": written(colour, "TIFF"),
         "TIFF of two pages": written(colour, "TIFF", save_all=True, append_images=[other]),
         "JPEG 2000": written(colour, "JPEG2000"),
-        "AVIF": written(colour, "AVIF"),
+        "AVIF": b"\0\0\0\x1cftypavif" + bytes(99),
         "icon": written(colour, "ICO"),
     }
