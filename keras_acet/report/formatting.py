@@ -90,13 +90,17 @@ def markdown(value: Any) -> Any:
 
 
 def csv_cell(value: Any) -> Any:
-    """Puts an apostrophe before text that a spreadsheet would compute: what begins with = + - @, a tab or a new line.
-
-    Numbers stay as they are.
+    """Puts an apostrophe before text that a spreadsheet would compute, and makes one line of it; numbers stay.
 
     >>> csv_cell("=HYPERLINK(A1)"), csv_cell("digits"), csv_cell(-0.5)
     ("'=HYPERLINK(A1)", 'digits', -0.5)
 
     Source: OWASP, "CSV Injection".
     """
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r\n") else value
+    if not isinstance(value, str):
+        return value
+    line = re.sub(r"[\x00-\x1f\x7f]", " ", value)
+    return f"'{line}" if line.lstrip()[:1] in tuple(_FORMULA) else line
+
+
+_FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"  # and the wide ones of Chinese and Japanese keyboards
