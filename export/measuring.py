@@ -71,6 +71,7 @@ class Measurements:
     Attributes:
         calibration: `calibration.CalibrationResult`.
         test_images, test_labels: The test images that are scored, and their labels.
+        test_logits: The logits of the classifier at these images.
     """
 
     def __init__(
@@ -92,7 +93,8 @@ class Measurements:
         self._held_out = self._subject.arrays(Calibration())["logits"]
         self._sets: list[ImageSet] = []
         self.test_images, self.test_labels = self._subject.test_images, self._subject.test_labels
-        self.calibration = self.calibrated(self._held_out, self._subject.test_arrays()["logits"])
+        self.test_logits = self._subject.test_arrays()["logits"]
+        self.calibration = self.calibrated(self._held_out, self.test_logits)
 
     @property
     def calibration_images(self) -> np.ndarray:

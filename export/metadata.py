@@ -85,14 +85,16 @@ class Calibration:
 
     Attributes:
         num_images: Number of these images.
-        is_held_out: Whether these images were kept out of training; null if not known.
+        is_held_out: Whether these images were kept out of training, or given as such; null if not known.
         before, after: Calibration errors on the test set, before and after the temperature.
+        source: The images, where a user gave them as kept out of training, which the export cannot check.
     """
 
     num_images: int
     is_held_out: bool | None
     before: CalibrationErrors
     after: CalibrationErrors
+    source: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,12 +105,14 @@ class ErrorRate:
         value: Share of test images whose predicted class is not their label.
         low, high: 95 % interval.
         n: Number of test images, also of those behind "before" and "after".
+        is_held_out: Whether these images were kept out of training; absent if that is not known.
     """
 
     value: float
     low: float | None
     high: float | None
     n: int
+    is_held_out: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,8 +330,10 @@ def measured(
         temperature=model.temperature,
         threshold=Decision(threshold if isinstance(threshold, str) else "given", model.threshold),
         thresholds=_thresholds(measurements, calibrated, outputs),
-        calibration=Calibration(calibrated.num_images, calibrated.is_held_out, calibrated.before, calibrated.after),
-        test_error=ErrorRate(**share, n=len(labels)),
+        calibration=Calibration(
+            calibrated.num_images, calibrated.is_held_out, calibrated.before, calibrated.after, calibrated.source
+        ),
+        test_error=ErrorRate(**share, n=len(labels), is_held_out=None if measurements.classifier.is_foreign else True),
         confidence=[_confidence_row(one) for one in outputs],
     )
 
@@ -384,6 +390,18 @@ def _notes(measurements: Measurements, calibrated: CalibrationResult, numbers: M
         known = "were part of the training" if calibrated.is_held_out is False else "may have been part of the training"
         notes.append(
             f"The {calibrated.num_images:,} images behind temperature and thresholds {known}: both are optimistic."
+        )
+    elif calibrated.source is not None:
+        notes.append(
+            f"The {calibrated.num_images:,} images behind temperature and thresholds are {calibrated.source}, given as "
+            "kept out of training. Nothing here can check that: all that is said of new images depends on it."
+        )
+    if measurements.classifier.is_foreign:
+        split = f"a fifth of each class of {data.name}, chosen here, which" if data.test_is_split_off else "which"
+        notes.append(
+            f"Nothing says what the network was trained on. The {len(measurements.test_labels):,} test images, {split} "
+            "may have been part of it: then the test error, the calibration errors and the share of test images "
+            "accepted look better than they are."
         )
     if calibrated.temperature == 1:
         notes.append("The temperature is 1: the calibration images set none.")

@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_acet import classifiers, evaluation
 from keras_acet.classifiers import Classifier, KerasClassifier
 from keras_acet.datasets import Data
+from keras_acet.files import sha256
 from keras_acet.scores import Score
 
 from . import artifacts, metadata, model_card, verification
@@ -71,7 +72,8 @@ def export_model(
         TypeError: If a format is neither a name nor an artifact.
         ValueError: If an argument is not as described, `model` does not fit the data or gives no logits, the version
             exists, or a format cannot hold the network.
-        VerificationError: If the outputs of an artifact differ from those of the live model.
+        VerificationError: If the outputs of an artifact, or its test error, differ from those of the live model, or
+            the weights of the model changed meanwhile.
         OSError: If a file cannot be written.
 
     Example, in two lines:
@@ -86,6 +88,7 @@ def export_model(
     _check_arguments(name, threshold, protocol.score)
     directory = pathlib.Path(directory) / name
     check_version(directory, version)
+    weights = _weights(classifier)
     classifier = _keras_classifier(classifiers.check(classifier, data))
     tell = progress or (lambda text: None)
     source = Source(classifier, data, protocol.score)
@@ -96,6 +99,11 @@ def export_model(
     about, subjects = _with_variants(subject, chosen, tell)
     with new_version(directory, version) as new:
         _write(new.folder, about, chosen, subjects, tell)
+        if any(sha256(np.asarray(weight)) != before for weight, before in weights):
+            raise verification.VerificationError(
+                f"The weights of {classifier.name} changed while it was measured and written: it holds something that "
+                "learns when it is called"
+            )
     assert new.path is not None
     return new.path
 
@@ -111,6 +119,11 @@ def _keras_classifier(model: keras.Model | Classifier) -> KerasClassifier:
             f"{classifier.description}."
         )
     return classifier
+
+
+def _weights(classifier: KerasClassifier) -> list[tuple[keras.Variable, str]]:
+    """Each weight with a digest of its values; nothing of an export may change them."""
+    return [(weight, sha256(np.asarray(weight))) for weight in getattr(classifier.network, "weights", [])]
 
 
 def _check_arguments(name, threshold, score):
@@ -136,12 +149,14 @@ def _check_arguments(name, threshold, score):
 def _subject(name, source, measurements, threshold, resize):
     calibration = measurements.calibration
     model = measurements.serving_model(calibration, threshold)
+    served, labels = model.predict(measurements.test_images)["label"], measurements.test_labels
+    verification.check_test_error(measurements.test_logits, served, labels)
     return Subject(
         source=source,
         measurements=measurements,
         model=model,
         metadata=metadata.build(name, measurements, model, calibration, threshold=threshold, resize=resize),
-        cases=verification.cases(model, measurements.sets()),
+        cases=verification.cases(model, measurements.sets(), labels),
         threshold=threshold,
         resize=resize,
     )
@@ -166,7 +181,9 @@ def _with_variants(subject, chosen, tell):
             subject,
             model=variants[artifact.name].live,
             metadata=subject.metadata.of_variant(artifact.name),
-            cases=verification.cases(variants[artifact.name].live, subject.measurements.sets()),
+            cases=verification.cases(
+                variants[artifact.name].live, subject.measurements.sets(), subject.measurements.test_labels
+            ),
         )
         for artifact in chosen
     ]

@@ -1,8 +1,10 @@
 """Verifies in fresh processes that every artifact gives the outputs of the live model."""
 
+import collections
 import dataclasses
 import io
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -24,6 +26,8 @@ _LOGITS_TOLERANCE = 1e-4  # relative to the largest logit in size, at least 1
 _HERE = pathlib.Path(__file__).parent
 _OTHER_THRESHOLD = 0.5
 _SECONDS = 600
+_BATCH, _BYTES = 256, 64 * 2**20
+TEST_SET = "test set"
 
 
 class VerificationError(RuntimeError):
@@ -39,28 +43,35 @@ class Case:
         signature: Which call it is, see `artifacts.Artifact`.
         inputs: Dict input name -> array.
         expected: Dict output name -> array.
+        labels: The right classes, where the test error is told; else None.
+        batch_size: Number of images of one call, where there are several calls; else None.
     """
 
     name: str
     signature: str
     inputs: dict[str, np.ndarray]
     expected: dict[str, np.ndarray]
+    labels: np.ndarray | None = None
+    batch_size: int | None = None
 
 
-def cases(model: Live, sets: list[ImageSet]) -> list[Case]:
+def cases(model: Live, sets: list[ImageSet], labels: np.ndarray) -> list[Case]:
     """Returns the calls that an artifact has to pass.
 
     Args:
         model: `ServingModel`, or anything with `predict`, `image_shape` and `num_classes`: the live model.
         sets: List of `Measurements.sets`: test images, noise, and the worst case are taken from it.
+        labels: Those of the test images.
 
     Returns:
-        List of `Case`: test images at batch sizes 0, 1, 7, 64 and up to 256; noise; all of the worst case; guard cases
+        List of `Case`: test images at batch sizes 0, 1, 7, 64 and up to 256; the test set, or as much of it as 64 MB
+            hold; noise; all of the worst case; guard cases
         among good images; for images also 8-bit and encoded ones, with two files that cannot be decoded; one with a
         threshold of its own.
     """
     images = {one.kind: one.images for one in sets if one.images}
-    test = as_float(images["test"][0][:256])
+    whole = as_float(images["test"][0][: max(_BATCH, _BYTES // (4 * math.prod(model.image_shape)))])
+    test = whole[:_BATCH]
     test = np.resize(test, (max(len(test), 64), *test.shape[1:]))  # repeated where there are too few
     batches = {f"test images, batch of {size}": test[:size] for size in (0, 1, 7, 64, len(test))}
     batches["noise"] = images["noise"][0][:64]
@@ -70,6 +81,8 @@ def cases(model: Live, sets: list[ImageSet]) -> list[Case]:
         batches["worst-case noise"] = np.stack(candidates)[best, np.arange(len(best))]
     batches["guard cases among test images"] = guard_cases(test)
     calls = [Case(name, "serving_default", {"images": x}, model.predict(x)) for name, x in batches.items()]
+    expected = model.predict(whole)
+    calls.append(Case(TEST_SET, "serving_default", {"images": whole}, expected, labels[: len(whole)], _BATCH))
     if len(model.image_shape) == 3:
         levels = np.round(test[:64] * 255).astype(np.uint8)
         expected = model.predict(levels)
@@ -166,9 +179,10 @@ def run(path: pathlib.Path, found: list[Case], runtime: str, load: Load) -> list
     """
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        calls = [{"signature": c.signature, "inputs": {n: f"{i}/{n}" for n in c.inputs}} for i, c in enumerate(found)]
-        inputs = {f"{i}/{name}": array for i, case in enumerate(found) for name, array in case.inputs.items()}
-        np.savez(folder / "inputs.npz", **inputs)  # type: ignore[arg-type]
+        parts = [(i, case.signature, one) for i, case in enumerate(found) for one in _parts(case)]
+        calls = [{"signature": name, "inputs": {n: f"{j}/{n}" for n in one}} for j, (_, name, one) in enumerate(parts)]
+        inputs = {f"{j}/{name}": array for j, (*_, one) in enumerate(parts) for name, array in one.items()}
+        np.savez(folder / "inputs.npz", **inputs)
         request = {
             "source": source_of(load),
             "function": load.__name__,
@@ -188,12 +202,23 @@ def run(path: pathlib.Path, found: list[Case], runtime: str, load: Load) -> list
         if result.returncode:
             last = (result.stderr.strip().splitlines() or ["no message"])[-1].removesuffix(".")
             raise VerificationError(f"{path.name} does not run in a fresh process ({runtime}): {last}")
-        outputs: list[dict[str, np.ndarray]] = [{} for _ in found]
+        outputs: list[dict[str, list[np.ndarray]]] = [collections.defaultdict(list) for _ in found]
         with np.load(folder / "outputs.npz", allow_pickle=False) as archive:
-            for key in archive.files:
-                i, _, name = key.partition("/")
-                outputs[int(i)][name] = archive[key]
-        return outputs
+            for key in archive.files:  # in the order of the calls
+                j, _, name = key.partition("/")
+                outputs[parts[int(j)][0]][name].append(archive[key])
+        return [{name: np.concatenate(arrays) for name, arrays in one.items()} for one in outputs]
+
+
+def _parts(case):
+    """The inputs of each call of a case."""
+    if case.batch_size is None:
+        return [case.inputs]
+    count = len(case.expected["label"])
+    return [
+        {name: array[start : start + case.batch_size] for name, array in case.inputs.items()}
+        for start in range(0, count, case.batch_size)
+    ]
 
 
 def compare(case: Case, outputs: dict[str, np.ndarray], threshold: float | np.ndarray) -> dict[str, Any]:
@@ -205,7 +230,7 @@ def compare(case: Case, outputs: dict[str, np.ndarray], threshold: float | np.nd
 
     Returns:
         dict with "images", "ties", the largest difference of "probabilities", "confidence" and "logits", and
-        "failures", a list of texts.
+        "failures", a list of texts; and "test_error", the share of wrong labels, if the right ones are known.
     """
     expected, failures = case.expected, []
     if sorted(outputs) != sorted(expected):
@@ -233,7 +258,30 @@ def compare(case: Case, outputs: dict[str, np.ndarray], threshold: float | np.nd
     for what, other, tied in (("labels", other_label, label_is_tied), ("decisions", other_decision, decision_is_tied)):
         if (other & ~tied).any():
             failures.append(f"{int((other & ~tied).sum())} {what} differ")
+    if case.labels is not None:
+        result["test_error"] = float((outputs["label"] != case.labels).mean())
     return {**result, "failures": failures}
+
+
+def check_test_error(logits: np.ndarray, served: np.ndarray, labels: np.ndarray) -> None:
+    """Raises unless what is about to be written makes the test error of the model that it was made from.
+
+    Args:
+        logits: Those of the model on the test images, float array `(n, num_classes)`, as it was measured first.
+        served: Classes that the deployable model gives, int array `(n,)`.
+        labels: The right ones.
+
+    Raises:
+        VerificationError: If the errors differ by more images than have two classes at the same logit.
+    """
+    largest = np.sort(logits.astype(np.float64), axis=1)[:, -2:]
+    tied = int((largest[:, 1] - largest[:, 0] <= 2 * _tolerance("logits", logits)).sum())
+    own, other = (int((classes != labels).sum()) for classes in (logits.argmax(axis=1), served))
+    if abs(own - other) > tied:
+        raise VerificationError(
+            f"The deployable model makes a test error of {other / len(labels):.2%} where the model makes "
+            f"{own / len(labels):.2%}, on {len(labels)} test images"
+        )
 
 
 def _tolerance(name, values):

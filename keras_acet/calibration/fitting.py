@@ -3,6 +3,7 @@
 Everything is float64 NumPy. Fit on held-out images that neither training nor the report's test numbers have seen.
 """
 
+import dataclasses
 import math
 from fractions import Fraction
 
@@ -281,6 +282,8 @@ def calibrate(
     *,
     worst_noise_logits: npt.ArrayLike | None = None,
     seed: int = 0,
+    is_held_out: bool | None = True,
+    source: str | None = None,
     score: Score | None = None,
     observed: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None,
 ) -> CalibrationResult:
@@ -293,6 +296,8 @@ def calibrate(
 
     If the optimal temperature is a bound of `fit_temperature`, as when all predictions are right, the data do not
     determine a temperature, and 1 is used: at the lower bound all confidences are 1, and no threshold separates images.
+    So is it where a temperature below 1 comes from images that are not known to be held out: a network is nearly always
+    right on what it was trained on, which says nothing of how sure it may be elsewhere.
 
     Args:
         held_out_logits, held_out_labels: Float array `(n, num_classes)` and integer array `(n,)`, `n >= 2`; images
@@ -300,14 +305,16 @@ def calibrate(
         test_logits, test_labels: The same of the test set.
         worst_noise_logits: None or float array `(l, num_classes)`: the logits at attacked noise images.
         seed: int >= 0, of the halves.
+        is_held_out: Whether the network was not trained on the held-out images; None if that is not known. Without
+            that no threshold has a guarantee.
+        source: Where the held-out images come from if a user gave them as held out; then the guarantee says so.
         score: `scores.Score` that thresholds apply to and that "risk_coverage" accepts by; None for
             `scores.MaxSoftmax()`, the confidence. It is taken `with_temperature`.
         observed: What the score is called with at the held-out, test and noise images, see `Score.observe`; None where
             that is the logits.
 
     Returns:
-        `CalibrationResult`, the numbers on the test set. Its "is_held_out" is true, as asked for above; who knows
-        better says so with `dataclasses.replace`.
+        `CalibrationResult`, the numbers on the test set.
 
     Raises:
         ValueError: If an array is not as described.
@@ -332,7 +339,7 @@ def calibrate(
     first, second = order[: n // 2], order[n // 2 :]
     bounds = 1e-3, 1e3
     temperature = fit_temperature(held_out_gaps[first], held_out_labels[first], bounds=bounds)
-    if temperature in bounds:
+    if temperature in bounds or (temperature < 1 and not is_held_out):
         temperature = 1.0
 
     scaled = test_gaps / temperature
@@ -345,19 +352,33 @@ def calibrate(
     test_scores = fitted.of(test)
     return CalibrationResult(
         num_images=n,
-        is_held_out=True,
+        is_held_out=is_held_out,
         temperature=temperature,
         before=_errors(test_gaps, test_labels),
         after=_errors(scaled, test_labels),
         reliability=Reliability(before=reliability(test_gaps, test_labels), after=reliability(scaled, test_labels)),
         risk_coverage=risk_coverage(test_scores, correct),
-        thresholds=thresholds(
-            fitted.of(held_out[second]),
-            test_scores,
-            worst_noise_confidence=None if noise is None else fitted.of(noise),
-            lowest=fitted.accepts_all,
-        ),
+        thresholds=[
+            dataclasses.replace(rule, guarantee=_guarantee(rule, is_held_out, source))
+            for rule in thresholds(
+                fitted.of(held_out[second]),
+                test_scores,
+                worst_noise_confidence=None if noise is None else fitted.of(noise),
+                lowest=fitted.accepts_all,
+            )
+        ],
+        source=source,
     )
+
+
+def _guarantee(rule, is_held_out, source):
+    """What a threshold guarantees, given what is known of the images behind it."""
+    if not is_held_out:
+        was = "may have been" if is_held_out is None else "was"
+        return f"None: the network {was} trained on these {rule.num_images:,} images."
+    if source is not None:
+        return f"If the network was not trained on {source}, as was said: {rule.guarantee}"
+    return rule.guarantee
 
 
 def _errors(logits, labels):

@@ -81,6 +81,7 @@ class CalibrationResult:
         reliability: Bins of the test images.
         risk_coverage: Risk against coverage after the temperature.
         thresholds: One entry for each of three rules.
+        source: The images, where a user gave them as kept out of training, which nothing here can check.
     """
 
     num_images: int
@@ -91,3 +92,4 @@ class CalibrationResult:
     reliability: Reliability
     risk_coverage: RiskCoverage
     thresholds: list[Threshold]
+    source: str | None = None

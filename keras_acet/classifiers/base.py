@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_acet._prediction import BATCH_SIZE, as_float
+from keras_acet.datasets import Data
 from keras_acet.networks import Interface
 
 Shape = tuple[int | None, ...]
@@ -40,7 +41,7 @@ class Classifier(abc.ABC):
         trained_on: Fingerprint of the `Data` that it was trained on; None if nothing says so.
         interface: `networks.Interface`, what the stored model takes and gives; `logits` and `network` go from [0, 1] to
             logits whatever it is. None until `as_classifier` is told, or `check` finds out.
-        is_foreign: Whether it was trained elsewhere, so that its training images are not known.
+        is_foreign: Whether nothing says what it was trained on, so that test and calibration images may be part of it.
     """
 
     description: ClassVar[str]
@@ -81,7 +82,7 @@ class Classifier(abc.ABC):
 
     @property
     def is_foreign(self) -> bool:
-        return self.path is not None
+        return self.trained_on is None
 
     def variables(self, image_shape: tuple[int, ...]) -> list[Any]:
         """Returns the TensorFlow variables that a call with images of this shape could change; none of other models."""
@@ -112,9 +113,18 @@ class Classifier(abc.ABC):
         name: str | None = None,
         is_differentiable: bool | None = None,
         interface: Interface | None = None,
+        trained_on: Data | None = None,
     ) -> Self:
-        """Returns a copy with another name, noted to have gradients or none, or known to take and give what it does."""
+        """Returns a copy about which something else is known.
+
+        Args:
+            name: Its name.
+            is_differentiable, interface: See `Classifier`.
+            trained_on: `datasets.Data` whose `train` it was trained on, and nothing else; say so only where you know:
+                reports and exports then call the other images of the data held out.
+        """
         other = copy.copy(self)
+        other.trained_on = self.trained_on if trained_on is None else trained_on.fingerprint
         other.name = self.name if name is None else name
         other.is_differentiable = self.is_differentiable if is_differentiable is None else is_differentiable
         other.interface = self.interface if interface is None else interface

@@ -19,10 +19,6 @@ class RunClassifier(KerasClassifier):
     kind = "run"
     interface = Interface()
 
-    @property
-    def is_foreign(self) -> bool:
-        return self.trained_on is None
-
     @classmethod
     def claims(cls, path: pathlib.Path) -> bool:
         return (path / "flags.flags").exists()

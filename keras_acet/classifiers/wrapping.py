@@ -30,7 +30,7 @@ class WrappedClassifier(Classifier):
         )
         self.inner = classifier
         self.interface: Interface = interface
-        self.flags, self.history = classifier.flags, classifier.history
+        self.flags, self.history, self.trained_on = classifier.flags, classifier.history, classifier.trained_on
 
     @property
     def description(self) -> str:  # type: ignore[override]
@@ -39,10 +39,6 @@ class WrappedClassifier(Classifier):
     @property
     def kind(self) -> str:  # type: ignore[override]
         return self.inner.kind
-
-    @property
-    def is_foreign(self) -> bool:
-        return self.inner.is_foreign
 
     def variables(self, image_shape: tuple[int, ...]) -> list[Any]:
         return self.inner.variables(image_shape)

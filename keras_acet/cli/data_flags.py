@@ -7,7 +7,7 @@ from typing import Any
 from absl import flags as absl_flags
 
 from keras_acet._checks import Notice
-from keras_acet.cli.commands import Call, UserError, split
+from keras_acet.cli.commands import Call, UserError, between, split
 
 
 def define(values: absl_flags.FlagValues) -> None:
@@ -31,6 +31,21 @@ def define(values: absl_flags.FlagValues) -> None:
         lower_bound=1,
         flag_values=values,
     )
+    absl_flags.DEFINE_string(
+        "calibration",
+        None,
+        "Images that the classifiers were not trained on, for temperature and thresholds: folder:PATH (a sub-folder "
+        "per class) or npz:PATH. Default: those that a run kept back; of a --model nothing is known or promised.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_float(
+        "calibration_fraction",
+        None,
+        "The same as a share of the training images of --dataset, kept out of the training of a --model as Data("
+        "calibration_fraction=...) and train.py keep them.",
+        flag_values=values,
+    )
+    between("calibration_fraction", 0, 1, values)
     absl_flags.DEFINE_multi_string(
         "ood",
         [],
@@ -119,6 +134,7 @@ def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, 
                     f"the runs must be for the same data: {first['name']} has --{flag}={first.get(flag)}, "
                     f"{other['name']} --{flag}={other.get(flag)}; evaluate them one by one"
                 )
+    _check_calibration(values, settings)
     size = values.image_size or (int(first["image_size"]) if "image_size" in first else None)
     data_dir = values.data_dir or first.get("data_dir")
     data = datasets.load(
@@ -128,7 +144,9 @@ def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, 
         image_size=size,
         download=False,
         # The smallest fraction of all runs: these images were kept out of training by every one of them.
-        calibration_fraction=min((float(run.get("calibration_fraction", 0)) for run in settings), default=0.0),
+        calibration_fraction=min(
+            (float(run.get("calibration_fraction", 0)) for run in settings), default=values.calibration_fraction or 0.0
+        ),
     )
     for run in settings:
         _check_same(data, run, is_its_own=values.dataset is None and values.image_size is None)
@@ -136,6 +154,29 @@ def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, 
         sets = datasets.ood_sets(split(values.ood), data.image_shape, data_dir=data_dir, resize=resize)
         data.ood = data.ood.joined(sets)
     return data
+
+
+def with_calibration(values: absl_flags.FlagValues, data: Any) -> Any:
+    """Returns the data with the images that the flags give as kept out of training; else the data as they are."""
+    from keras_acet import datasets
+
+    if values.calibration is not None:
+        return datasets.with_calibration(data, values.calibration, image_size=values.image_size)
+    if values.calibration_fraction is not None:
+        data.calibration_source = f"{values.calibration_fraction:g} of the training images of {data.name}"
+    return data
+
+
+def _check_calibration(values: absl_flags.FlagValues, settings: list[dict[str, str]]) -> None:
+    if values.calibration is not None and values.calibration_fraction is not None:
+        raise UserError("--calibration and --calibration_fraction exclude each other; give one of them")
+    if values.calibration is not None and not values.calibration.startswith(("folder:", "npz:")):
+        raise UserError(f"--calibration={values.calibration} must be folder:PATH or npz:PATH")
+    if values.calibration_fraction is not None and settings:
+        raise UserError(
+            "--calibration_fraction is for --model alone: a run keeps to the images that it kept back; give other "
+            "images with --calibration"
+        )
 
 
 def _check_same(data: Any, run: dict[str, str], *, is_its_own: bool) -> None:

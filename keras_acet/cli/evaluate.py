@@ -167,6 +167,7 @@ def _run(call: commands.Call) -> None:
         settings = [data_flags.data_settings(model) for model in models if data_flags.is_run(model)]
         data = data_flags.load_data(flags, settings, resize=flags.resize)
         models = [data_flags.check_model(call, model, data) for model in models]
+        data = data_flags.with_calibration(flags, data)
         protocol = data_flags.protocol(
             flags,
             settings,

@@ -12,6 +12,7 @@ evaluation of the same run (evaluate.py --run_dir=RUN), the export uses its resu
 """
 
 import importlib.util
+import json
 import os
 import pathlib
 import shlex
@@ -185,6 +186,7 @@ def _prepare(call: commands.Call, path: pathlib.Path) -> tuple[Any, Any, dict[st
     data = data_flags.load_data(flags, settings)
     if not isinstance(classifier, classifiers.SavedModelClassifier | classifiers.ONNXClassifier):
         classifier = data_flags.check_model(call, classifier, data)
+    data = data_flags.with_calibration(flags, data)
     reports = flags.evaluation_dir or (path / "evaluation" if is_run else None)
     return (
         classifier,
@@ -227,14 +229,27 @@ def _tell(version: pathlib.Path, chosen: list[Any]) -> None:
 
     metadata = read(version / "metadata.json")
     width = max(len(row.set) for row in metadata.confidence)
+    error = metadata.test_error
+    print(f"\nTest error of the model: {error.value:.2%} on {error.n} images")
     print(f"\n{'set':{width}}  images    MMC  accepted (threshold {metadata.threshold.value:.4f})")
     for row in metadata.confidence:
         numbers = f"{row.n:6d} {row.mmc:6.3f} {row.accepted:9.1%}" if row.n else "     -      -         -"
         print(f"{row.set:{width}}  {numbers}  {row.note}".rstrip())
+    for file, error, count in _test_errors(version):
+        print(f"Test error of {file}: {error:.2%} on {count} images")
     print(f"\nVerified: {version}")
     for artifact in chosen:
         for what, command in artifact.usage(version, metadata, f"{_python()} -m keras_acet.export.clients").items():
             print(f"{what + ':':22} {command}")
+
+
+def _test_errors(version: pathlib.Path) -> list[tuple[str, float, int]]:
+    """What each file makes on test images, in a fresh process."""
+    from keras_acet.export.verification import TEST_SET
+
+    verified = json.loads((version / "verification.json").read_text(encoding="utf-8"))
+    found = {one["file"]: one["cases"][TEST_SET] for one in verified["artifacts"] if TEST_SET in one["cases"]}
+    return [(file, case["test_error"], case["images"]) for file, case in found.items()]
 
 
 def _python() -> str:

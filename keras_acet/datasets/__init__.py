@@ -18,6 +18,7 @@ if typing.TYPE_CHECKING:
     from keras_acet.datasets.data import OODSets
     from keras_acet.datasets.embedded import photo_patches
     from keras_acet.datasets.fitting import fit_images
+    from keras_acet.datasets.held_out import with_calibration
     from keras_acet.datasets.loading import default_network
     from keras_acet.datasets.loading import load
     from keras_acet.datasets.loading import names
@@ -59,6 +60,7 @@ _PLACES = {
     "random_flip_crop": "augmentation",
     "register": "registry",
     "spec": "loading",
+    "with_calibration": "held_out",
     "write_out": "out_distributions",
 }
 
@@ -85,6 +87,7 @@ __all__ = [
     "random_flip_crop",
     "register",
     "spec",
+    "with_calibration",
     "write_out",
 ]
 

@@ -1,6 +1,8 @@
 """`Data`: a training and a test set with their pipelines, and `OODSets`, the sets beside them."""
 
+import copy
 import functools
+import hashlib
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -99,6 +101,8 @@ class Data:
         train_images, test_images: uint8 or float32 arrays `(n, *image_shape)`.
         train_labels, test_labels: int64 arrays `(n,)`.
         calibration_images, calibration_labels: Images kept out of training and their labels; none by default.
+        calibration_source: The images that `with_calibration` gave, in words; else None.
+        test_is_split_off: Whether the test set is the fifth that was held out here, as no test set was given.
         steps_per_epoch: `n_train // batch_size`; the last partial batch is dropped, as published.
 
     Raises:
@@ -142,6 +146,8 @@ class Data:
         present = np.unique(labels)
         if len(present) < 2:
             raise ValueError(f"{name}: images of at least two classes are needed. Received: labels {present} only.")
+        self.calibration_source: str | None = None
+        self.test_is_split_off = test is None
         if test is None:
             held_out = _fifth_of_each_class(name, labels)
             test = images[held_out], labels[held_out]
@@ -172,6 +178,49 @@ class Data:
         self.ood = (
             ood if isinstance(ood, OODSets) else OODSets({name: functools.partial(_read, ood, name) for name in ood})
         )
+
+    def with_calibration(self, images: np.ndarray, labels: np.ndarray, *, source: str) -> "Data":
+        """Returns a copy with other images for a temperature and thresholds, which nothing was trained on.
+
+        Whether that is so cannot be seen here: reports and exports name `source` and say that it was given so.
+
+        Args:
+            images: As `Data` takes them, of the shape of the others.
+            labels: The classes of `images`, at least 2 of them.
+            source: Where they come from, in words.
+
+        Raises:
+            ValueError: If images or labels are not as described, or if more than 1 % of the images are also among the
+                images to train on or to test with.
+        """
+        images = check_images(f"{source}: calibration images", images)
+        if images.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"{source}: calibration images must have the shape of the training images, {self.image_shape}. "
+                f"Received: {images.shape[1:]}."
+            )
+        labels = check_labels(f"{source}: calibration labels", labels, len(images), self.num_classes)
+        if len(labels) < 2:
+            raise ValueError(f"{source}: calibration needs at least 2 images. Received: {len(labels)}.")
+        for what, others in (("train on", self.train_images), ("test with", self.test_images)):
+            shared = len(_digests(images) & _digests(others))
+            if shared > 0.01 * len(images):
+                raise ValueError(
+                    f"{source}: calibration images must be others than those to {what}. Received: {shared} that are "
+                    f"among those of {self.name}. Name images that were kept out of both."
+                )
+        other = copy.copy(self)
+        other.calibration_images, other.calibration_labels = images, labels
+        other.calibration_source = source
+        return other
+
+    @property
+    def calibration_digest(self) -> str | None:
+        """First 16 hex digits of the SHA-256 of what `with_calibration` gave; None where the images are the data's."""
+        if self.calibration_source is None:
+            return None
+        images, labels = self.calibration_images, self.calibration_labels
+        return sha256(f"{images.shape}{images.dtype.str}", images, labels)[:16]
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:10]) + (", ..." if self.num_classes > 10 else "")
@@ -315,6 +364,12 @@ def _kept_out(name, num_images, fraction):
     kept_out = np.zeros(num_images, bool)
     kept_out[np.random.RandomState(1).permutation(num_images)[:count]] = True  # a stream frozen across NumPy versions
     return kept_out
+
+
+def _digests(images):
+    """A digest of each image, the same for 8-bit images and for floats made of them."""
+    scale = np.float32(255 if images.dtype == np.uint8 else 1)
+    return {hashlib.blake2b((image / scale).astype(np.float32).tobytes(), digest_size=16).digest() for image in images}
 
 
 def _on_cpu(array):

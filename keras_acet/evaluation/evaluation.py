@@ -41,6 +41,7 @@ class About:
             image_shape=[int(size) for size in data.image_shape],
             num_test=len(data.test_labels),
             fingerprint=data.fingerprint,
+            test_is_split_off=data.test_is_split_off or None,
         )
         numbers: dict[str, Any] = {}
         for measurement in measurements:

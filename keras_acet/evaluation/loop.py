@@ -240,6 +240,7 @@ def _put_together(subject: Subject, about: About) -> Evaluation:
         attacks=whole.attacks,
         more={name: to_json(value) for name, value in whole.results.items() if name not in known},
         left_out=[f"{'; '.join(labels)}: {reason}" for reason, labels in left_out.items()],
+        test_is_held_out=None if classifier.is_foreign else True,
         **named,
     )
     return Evaluation(result, whole.arrays, list(classifier.history), about)

@@ -221,6 +221,7 @@ class RunResult:
         calibration: Temperature and thresholds; null if not measured.
         more: Results of other measurements, by their names.
         left_out: Sentences that name what was left out and why.
+        test_is_held_out: Whether the test images were kept out of training; absent if that is not known.
     """
 
     name: str
@@ -240,6 +241,7 @@ class RunResult:
     calibration: CalibrationResult | None
     more: dict[str, Any]
     left_out: list[str]
+    test_is_held_out: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -253,6 +255,8 @@ class DataFacts:
         image_shape: Shape of an image.
         num_test: Number of test images.
         fingerprint: First 16 hex digits of a SHA-256 of training and test set.
+        test_is_split_off: True if the data came without a test set, and a fifth of each class stands for it; absent
+            otherwise.
     """
 
     name: str
@@ -261,6 +265,7 @@ class DataFacts:
     image_shape: list[int]
     num_test: int
     fingerprint: str
+    test_is_split_off: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -60,10 +60,18 @@ def _small(small):
     return number(small).replace("-", "\N{NON-BREAKING HYPHEN}")
 
 
+def not_known(runs: Sequence[RunResult]) -> str:
+    """Names the classifiers whose test images may have been trained on; empty if there are none."""
+    return ", ".join(run.name for run in runs if run.test_is_held_out is None)
+
+
 def held_out(runs: Sequence[RunResult]) -> str:
     """Says on which images the temperatures were fitted."""
     parts = []
     for name, result in ((run.name, run.calibration) for run in runs if run.calibration):
+        if result.source is not None:
+            parts.append(f"{name} on {number(result.num_images)} images given as kept out of training, {result.source}")
+            continue
         kept = {
             True: "images held out of the training data, half of them for each",
             False: "images that it was trained on, so its calibration looks better than it is",

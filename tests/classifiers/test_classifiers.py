@@ -418,7 +418,7 @@ def test_a_model_without_gradients_is_told_in_a_copy():
 def test_anything_that_classifies_becomes_a_classifier(tmp_path, network):
     live = classifiers.as_classifier(network)
     assert isinstance(live, classifiers.KerasClassifier) and live.name == "toy"
-    assert (live.image_shape, live.num_classes, live.is_foreign) == (SHAPE, NUM_CLASSES, False)
+    assert (live.image_shape, live.num_classes, live.is_foreign) == (SHAPE, NUM_CLASSES, True)
     assert classifiers.as_classifier(live) is live
     trained = classifiers.as_classifier(ACETModel(network, ConfidencePenalty(UniformNoise(seed=0)), name="trained"))
     assert trained.network is network and trained.name == "trained"

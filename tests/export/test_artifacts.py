@@ -114,6 +114,8 @@ def test_an_artifact_of_ones_own(classifier, digits, tmp_path):
     assert (entry["runtime"], entry["file"]) == ("numpy", "dense.npz")
     assert {"test images, batch of 0", "worst-case noise", "a threshold of the request"} <= set(entry["cases"])
     assert not {"8-bit images", "encoded images, two of them broken"} & set(entry["cases"])
+    test_error = json.loads((version / "metadata.json").read_text())["test_error"]
+    assert entry["cases"]["test set"]["test_error"] == test_error["value"] and test_error["n"] == 100
     assert max(case["probabilities"] for case in entry["cases"].values()) <= 1e-5
     assert "dense.npz" in json.loads((version / "metadata.json").read_text())["artifacts"]
     assert "writing dense.npz" in told and "verifying dense.npz (numpy)" in told
@@ -129,6 +131,55 @@ def test_a_live_model_in_one_line(classifier, digits, tmp_path, monkeypatch):
         ka.export_model(ka.ACETModel(network, name="mine"), digits, tmp_path, **QUICK)
     assert seen == [(tmp_path / "mine", None)], "named as the model"
     assert ka.export.export is ka.export_model
+
+
+def test_of_a_live_model_an_export_claims_what_it_knows(classifier, digits, tmp_path):
+    network = keras.Sequential(classifier.network.layers, name="mine")
+    version = ka.export_model(network, digits, tmp_path, formats=[DenseWeights()], threshold="conformal", **QUICK)
+    assert version == tmp_path / "mine" / "1"
+    about = read(version / "metadata.json")
+    assert about.calibration.is_held_out is None is about.test_error.is_held_out
+    assert all(rule.guarantee.startswith("None: the network may have been") for rule in about.thresholds)
+    assert any("may have been part of it: then the test error" in note for note in about.notes)
+    card = " ".join((version / "MODEL_CARD.md").read_text().split())
+    assert "on images that it may have been trained on. At its threshold" in card
+    assert "images that may have been part of the training. ##" in card
+    known = classifiers.as_classifier(network).replace(trained_on=digits)
+    about = read(ka.export_model(known, digits, tmp_path, formats=[DenseWeights()], **QUICK) / "metadata.json")
+    assert about.calibration.is_held_out is True is about.test_error.is_held_out
+    assert "A new image from the distribution" in about.thresholds[2].guarantee
+    images, labels = digits.calibration_images, digits.calibration_labels
+    data = datasets.Data(name="digits", train=(digits.train_images, digits.train_labels), batch_size=64)
+    data = data.with_calibration(images, labels, source="held.npz")
+    about = read(ka.export_model(network, data, tmp_path, formats=[DenseWeights()], **QUICK) / "metadata.json")
+    assert (about.calibration.is_held_out, about.calibration.source) == (True, "held.npz")
+    assert about.thresholds[2].guarantee.startswith("If the network was not trained on held.npz, as was said: ")
+    assert any("are held.npz, given as kept out of training. Nothing here can check" in note for note in about.notes)
+    assert any("a fifth of each class of digits, chosen here, which may have been" in note for note in about.notes)
+
+
+def test_a_model_that_changed_meanwhile_is_not_exported(classifier, digits, tmp_path, monkeypatch):
+    network = keras.models.clone_model(classifier.network)
+    network.set_weights(classifier.network.get_weights())
+    write = stage._write
+
+    def learning(*arguments):
+        write(*arguments)
+        network.layers[-1].bias.assign_add(1e-6 * np.ones(10))
+
+    monkeypatch.setattr(stage, "_write", learning)
+    with pytest.raises(verification.VerificationError, match="changed while it was measured and"):
+        ka.export_model(network, digits, tmp_path, formats=[DenseWeights()], **QUICK)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_deployable_model_must_make_the_test_error_of_the_model():
+    logits = np.array([[2.0, 1.0], [2.0, 1.0], [1.0, 1.0]])
+    labels = np.array([0, 1, 0])
+    for served in ([0, 0, 0], [0, 0, 1]):  # the third is at a tie
+        verification.check_test_error(logits, np.array(served), labels)
+    with pytest.raises(verification.VerificationError, match=r"of 100.00% where the model makes 33.33%, on 3"):
+        verification.check_test_error(logits, np.array([1, 0, 1]), labels)
 
 
 class _StopError(Exception):

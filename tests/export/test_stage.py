@@ -62,7 +62,7 @@ def version(tmp_path_factory, network_file, digits):
     """A whole export, with an int8 variant."""
     directory = tmp_path_factory.mktemp("export")
     return stage.export_model(
-        classifiers.load(network_file),
+        classifiers.load(network_file).replace(trained_on=digits),
         digits,
         directory,
         name="digits",
@@ -140,12 +140,13 @@ def test_verification_covers_every_artifact(version):
         ("model.int8.onnx", "onnxruntime"),
     }
     always = {f"test images, batch of {size}" for size in (0, 1, 7, 64, 200)}
-    always |= {"noise", "worst-case noise", "guard cases among test images", "a threshold of the request"}
+    always |= {"test set", "noise", "worst-case noise", "guard cases among test images", "a threshold of the request"}
     only_savedmodel = {"8-bit images", "encoded images, two of them broken"}
     for (file, _), cases in runs.items():
         assert set(cases) == always | (only_savedmodel if file == "saved_model.pb" else set())
         assert all(case["probabilities"] <= 1e-5 and case["confidence"] <= 1e-5 for case in cases.values())
         assert cases["guard cases among test images"]["images"] == 32
+        assert cases["test set"]["images"] == 200 and ("test_error" in cases["test set"])
     assert all(entry["empty_batch"] for entry in verified["artifacts"] if entry["runtime"] == "onnxruntime")
 
 
@@ -409,7 +410,9 @@ def test_an_artifact_that_says_something_else_is_found(version, network_file, di
         threshold=metadata["threshold"]["value"],
     )
     sets = [ImageSet(kind, kind, [digits.test_images[:count]]) for kind, count in (("test", 64), ("noise", 4))]
-    found = [case for case in verification.cases(live, sets) if case.signature == "serving_default"]
+    found = [
+        case for case in verification.cases(live, sets, digits.test_labels[:64]) if case.signature == "serving_default"
+    ]
     for wrong in (value * 1.1, -value):
         temperature.CopyFrom(onnx.numpy_helper.from_array(np.asarray(wrong, np.float32), temperature.name))
         predictor = onnx_graph.Predictor(proto, live)

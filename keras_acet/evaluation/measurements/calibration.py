@@ -17,9 +17,17 @@ _MOST_IMAGES = 5000  # of the training set, where none were kept out
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Calibration(Measurement):
-    """Temperature and thresholds from images kept out of training, else from up to 5000 training images."""
+    """Temperature and thresholds from images kept out of training, else from up to 5000 training images.
+
+    Args:
+        images: Digest of the images, where they are not those of the data; it is filled in.
+    """
 
     name = "calibration"
+    images: str | None = None
+
+    def as_done_on(self, subject: Subject) -> "Calibration":
+        return dataclasses.replace(self, images=subject.data.calibration_digest)
 
     def cost(self, subject: Subject) -> float:
         return len(subject.test_images) // 2
@@ -77,28 +85,22 @@ def calibrate(
     Returns:
         `CalibrationResult`; without held-out images no threshold has a guarantee.
     """
-    result = calibration.calibrate(
+    return calibration.calibrate(
         held_out_logits,
         calibration_images(subject)[1],
         test_logits,
         subject.test_labels,
         worst_noise_logits=worst_noise_logits,
         seed=subject.seed,
+        is_held_out=is_kept_from_training(subject),
+        source=subject.data.calibration_source,
         score=score,
         observed=observed,
     )
-    is_held_out = is_kept_from_training(subject)
-    result = dataclasses.replace(result, is_held_out=is_held_out)
-    if is_held_out:
-        return result
-    was = "may have been" if is_held_out is None else "was"
-    guarantee = "None: the network {} trained on these {:,} images."
-    thresholds = [
-        dataclasses.replace(rule, guarantee=guarantee.format(was, rule.num_images)) for rule in result.thresholds
-    ]
-    return dataclasses.replace(result, thresholds=thresholds)
 
 
 def is_kept_from_training(subject: Subject) -> bool | None:
-    """Whether the calibration images were kept out of training; None if a model was trained elsewhere."""
+    """Whether the calibration images were kept out of training, or were given as such; None if that is not known."""
+    if subject.data.calibration_source is not None:
+        return True
     return None if subject.classifier.is_foreign else len(subject.data.calibration_labels) > 0
