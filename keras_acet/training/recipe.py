@@ -23,7 +23,9 @@ _NOT_SETTINGS = {
     "download": "give it to `load_data`",
 }
 # Of the images of a set with a recipe of the paper, which keeps none: what an export calibrates with.
-_KEPT_BACK, _KEPT_BACK_OF_FILES = 0.04, 0.1
+_KEPT_BACK = "0.04"
+# Of data of one's own: few images, and a number of epochs that one changes, which drops at fixed epochs do not follow.
+_OF_OWN_DATA = {"calibration_fraction": "0.1", "epochs": "30", "schedule": "cosine"}
 # The widths of an RBF network grow too slowly for what suits a ReLU network on the same set.
 _BY_NETWORK = {"rbf": {"optimizer": "adam", "learning_rate": "0.01"}}
 # Sets whose detectors are trained as those of another set; all others as those of CIFAR-10, with a small radius.
@@ -221,8 +223,9 @@ class Recipe:
 
         The numbers are those of the paper, `recipes/paper/NAME_acet.flags`; our own for sets that it has not,
         `recipes/own/NAME_acet.flags`; and the paper's for MNIST, with the set's own network and augmentation, where
-        there is no such file. One thing differs from the paper: 4 % of the training images are kept back, and a tenth
-        of `folder:PATH` and `npz:PATH`, because an export calibrates with them. `calibration_fraction=0` trains on all.
+        there is no such file. One thing differs from the paper: 4 % of the training images are kept back, because an
+        export calibrates with them; `calibration_fraction=0` trains on all. For data of your own these are a tenth,
+        with 30 epochs and a learning rate that falls to 0 as a cosine, however many epochs there are.
 
         Args:
             name: Name of the data set, or `folder:PATH` or `npz:PATH`; or a `Data` of your own, which decides batches
@@ -404,8 +407,7 @@ def _defaults(name: str, network: str | None, of_detector: bool = False) -> dict
     if not own:
         del flags["network"], flags["augmentation"], flags["noise"]
     if not (own and own[0].startswith("own/")):
-        is_files = name not in registry.labelled()
-        flags["calibration_fraction"] = str(_KEPT_BACK_OF_FILES if is_files else _KEPT_BACK)
+        flags |= {"calibration_fraction": _KEPT_BACK} if name in registry.labelled() else _OF_OWN_DATA
     return {**flags, **_BY_NETWORK.get(str(network or "").lower(), {})}
 
 

@@ -101,6 +101,7 @@ def test_settings_of_the_loop():
     }
     assert ka.Recipe.for_dataset("npz:a.npz").unused() == {
         "momentum": "optimizer=adam",
+        "drop_epochs": "schedule=cosine",
         "pool_size": "adversary=fresh",
         "refresh_probability": "adversary=fresh",
     }

@@ -45,6 +45,8 @@ def test_sets_without_a_recipe_take_that_of_mnist():
         changes = {"dataset": "mnist", "network": "lenet", "augmentation": "crop", "noise": "paper"}
         changes["calibration_fraction"] = mnist.calibration_fraction
         assert recipe.calibration_fraction == (0.1 if is_own else 0.04)
+        assert (recipe.epochs, recipe.schedule) == ((30, "cosine") if is_own else (100, "steps"))
+        changes |= {"epochs": 100, "schedule": "steps"}
         assert dataclasses.replace(recipe, **changes) == mnist
     assert mnist.step_size == 0.2 / 40
 
@@ -67,7 +69,7 @@ def test_round_trip(name):
 
 
 def test_text_form():
-    recipe = ka.Recipe.for_dataset("npz:a.npz", epsilon=1, drop_epochs=[5, 6], deterministic=False)
+    recipe = ka.Recipe.for_dataset("npz:a.npz", epsilon=1, schedule="steps", drop_epochs=[5, 6], deterministic=False)
     flags = recipe.to_flags()
 
     assert flags["epsilon"] == "1.0"
@@ -136,7 +138,7 @@ def test_a_run_is_summed_up_in_one_line(images_npz, tmp_path):
     recipe = tiny(images_npz, method="acet")
     with training.prepare(recipe, recipe.load_data(), tmp_path / "run") as run:
         assert run.summary() == (
-            "random: images (12, 12, 1), 47 to train on (0: 16, 1: 16, 2: 15), 5 kept back, 12 to test with; mlp; "
+            "random.npz: images (12, 12, 1), 47 to train on (0: 16, 1: 16, 2: 15), 5 kept back, 12 to test with; mlp; "
             f"acet, fresh adversary, radius 0.3, noise paper; 2 epochs of 2 steps of 16; written to {tmp_path / 'run'}"
         )
         plain = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, method="plain"))

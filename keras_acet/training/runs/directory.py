@@ -279,7 +279,7 @@ class RunDirectory:
             more = f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
             raise RunDirectoryError(
                 f"{self.path} was begun with other settings: {'; '.join(differences[:4])}{more}. Give the same to "
-                "go on, name another `run_dir`, or give `overwrite=True` to replace it."
+                f"go on, those in {self.path / _FLAGS}, name another `run_dir`, or give `overwrite=True` to replace it."
             )
 
     def _differences(self, flags, complete):
