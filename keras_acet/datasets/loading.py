@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from keras_acet._limits import MAX_IMAGE_PIXELS
 from keras_acet.datasets import registry, sources
 from keras_acet.datasets.augmentation import random_crop, random_flip_crop
 from keras_acet.datasets.data import Data
@@ -141,6 +143,7 @@ def load(
             )
         entry = dataclasses.replace(entry, source=functools.partial(entry.source.read_labelled, image_size))
     train, test, class_names = entry.read(data_dir, download=download)
+    _check_padding(crop_padding, np.shape(train[0])[1:3])
     if np.ndim(train[0]) == 2 and augmentation in ("crop", "flip_crop"):
         raise ValueError(
             f"{entry.name}: vectors cannot be cropped or flipped. Received: augmentation={augmentation!r}."
@@ -158,6 +161,15 @@ def load(
     if entry.beside:
         data.ood = sets_beside(entry, data.image_shape, data_dir)
     return data
+
+
+def _check_padding(padding, size):
+    padded = math.prod(length + 2 * padding for length in size)
+    if padded > MAX_IMAGE_PIXELS:
+        raise ValueError(
+            f"`crop_padding` must leave padded images of at most {MAX_IMAGE_PIXELS} pixels. Received: "
+            f"crop_padding={padding}, {padded} pixels."
+        )
 
 
 def _augmentation(name, crop_padding):

@@ -18,6 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
 from keras_acet import datasets
+from keras_acet._checks import Notice
 from keras_acet.datasets import files, tfds
 
 
@@ -378,7 +379,8 @@ def good_npz():
 
 def test_npz_with_both_splits(tmp_path):
     saved = good_npz()
-    data = datasets.load(save_npz(tmp_path, **saved, extra=np.zeros(3)), batch_size=4)
+    with pytest.warns(Notice, match="passed over: extra"):
+        data = datasets.load(save_npz(tmp_path, **saved, extra=np.zeros(3)), batch_size=4)
     assert data.image_shape == (6, 6, 1)
     np.testing.assert_array_equal(data.test_images[..., 0], saved["x_test"])
     np.testing.assert_array_equal(data.test_labels, saved["y_test"])
@@ -476,7 +478,8 @@ def test_folder_holds_out_a_fifth_and_writes_nothing(tmp_path):
     (tmp_path / "notes.txt").write_text("not a class")
     (tmp_path / "cat" / "notes.txt").write_text("not an image")
     before = sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*"))
-    data = datasets.load(name, batch_size=4)
+    with pytest.warns(Notice, match="20 images are read; passed over: 1 hidden .*, 1 beside the folders .*, 1 .txt"):
+        data = datasets.load(name, batch_size=4)
     assert sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*")) == before
     assert data.image_shape == (4, 6, 1)  # Pillow's size is (width, height)
     assert data.class_names == ["cat", "dog"]
@@ -484,13 +487,15 @@ def test_folder_holds_out_a_fifth_and_writes_nothing(tmp_path):
     levels = np.concatenate([data.train_images, data.test_images])[:, 0, 0, 0]
     assert sorted(levels) == [*range(10), *range(100, 110)]
     np.testing.assert_array_equal(levels // 100, np.concatenate([data.train_labels, data.test_labels]))
-    assert data.fingerprint == datasets.load(name, batch_size=4, seed=7).fingerprint
+    with pytest.warns(Notice):
+        assert data.fingerprint == datasets.load(name, batch_size=4, seed=7).fingerprint
 
 
 def test_folder_with_train_and_test(tmp_path):
     gray_folder(tmp_path / "train", 3)
     save_image(tmp_path / "test" / "dog" / "a.PNG", 7)
-    data = datasets.load(f"folder:{tmp_path}", batch_size=6)
+    with pytest.warns(Notice, match="the test set has no images of cat"):
+        data = datasets.load(f"folder:{tmp_path}", batch_size=6)
     assert data.class_names == ["cat", "dog"]
     assert len(data.train_labels) == 6
     np.testing.assert_array_equal(data.test_labels, [1])

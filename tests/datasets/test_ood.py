@@ -1,3 +1,4 @@
+import shutil
 import urllib.request
 
 import numpy as np
@@ -6,6 +7,7 @@ from helpers.places import DATA, needs_data
 from PIL import Image
 
 from keras_acet import datasets
+from keras_acet._checks import Notice
 from keras_acet.datasets import files, ood, tfds
 
 
@@ -146,8 +148,11 @@ def test_folder_is_read_at_any_depth(tmp_path):
     save_image(tmp_path / ".thumbnails" / "a.png", images["a.png"])
     (tmp_path / "notes.txt").write_text("not an image")
     name = f"folder:{tmp_path}"
-    found = datasets.ood_sets([name], (4, 6, 1))[name]
+    with pytest.warns(Notice, match="3 images are read; passed over: 1 .txt .such as 'notes.txt'., 1 hidden"):
+        found = datasets.ood_sets([name], (4, 6, 1))[name]
     assert found.dtype == np.float32
+    shutil.rmtree(tmp_path / ".thumbnails")
+    (tmp_path / "notes.txt").unlink()
     np.testing.assert_array_equal(found, np.stack(list(images.values())) / np.float32(255))
     wide = datasets.ood_sets([name], (4, 6, 3), resize=True)[name]
     np.testing.assert_array_equal(wide, np.repeat(found, 3, axis=3))

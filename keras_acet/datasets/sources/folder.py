@@ -36,7 +36,4 @@ class FolderSource(Source):
     ) -> np.ndarray:
         """Reads all images in a folder, at any depth; to train on, those of `train` if there are `train` and `test`."""
         has_splits = to_train and files.has_splits(self.path)
-        paths = files.list_images(self.given, self.path / "train" if has_splits else self.path)
-        if check is not None:
-            check(files.read_image(paths[0]).shape)  # one look before thousands are read
-        return files.read_images(paths, image_size, mend="Give `resize=True`")
+        return files.read_all(self.given, self.path / "train" if has_splits else self.path, image_size, check=check)
