@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         client = arguments.connect(arguments)
         readable = [_classify(client, path) for path in arguments.images]
     except UserError as error:
-        _complain(error)
+        _complain(_shown(" ".join(str(error).split())))
         return 2
     except KeyboardInterrupt:
         print("\nclients: stopped", file=sys.stderr)
@@ -71,8 +71,11 @@ def _rest(arguments):
     if arguments.metadata:
         try:
             about = json.loads(pathlib.Path(arguments.metadata).read_text(encoding="utf-8"))
+            about["data"]["class_names"][0], about["input"]["shape"], about["input"]["resize"]
         except (OSError, ValueError) as error:
             raise UserError(f"--metadata={arguments.metadata} cannot be read: {error}") from error
+        except (LookupError, TypeError) as error:
+            raise UserError(f"--metadata={arguments.metadata} is no metadata.json of an exported model") from error
     return RestClient(
         arguments.server, arguments.model, version=arguments.version, threshold=arguments.threshold, about=about
     )
@@ -94,15 +97,26 @@ def _classify(client, path):
     try:
         answer = client.classify(read_file(path))
     except ValueError as error:
-        _complain(f"{path}: {error}")
+        _complain(f"{_shown(path)}: {_shown(error)}")
         return False
     decision = "accepted" if answer["accepted"] else "not accepted"
-    print(f"{path}: {answer['label']}  confidence {answer['confidence']:.4f}  {decision}", flush=True)
+    label, confidence = _shown(answer["label"]), f"{answer['confidence']:.4f}"
+    _write(f"{_shown(path)}: {label}  confidence {confidence}  {decision}", sys.stdout)
     return True
 
 
-def _complain(error):
-    print(f"clients: error: {' '.join(str(error).split())}", file=sys.stderr)
+def _shown(text):
+    """Text in one line, without what a terminal obeys: a line break in the name of a file becomes `\\n`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def _complain(text):
+    _write(f"clients: error: {text}", sys.stderr)
+
+
+def _write(line, stream):
+    encoding = stream.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 if __name__ == "__main__":

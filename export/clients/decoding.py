@@ -49,21 +49,28 @@ _MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")  # of a segment that is not
 
 
 class Header(NamedTuple):
-    """What a PNG or JPEG file says of its pixels.
+    """What a file says of its pixels.
 
     Attributes:
+        kind: "PNG", "JPEG", "GIF" or "BMP".
         width: As they are stored, before they are turned.
         height: Likewise.
-        is_gray: Whether there is one channel.
+        is_gray: Whether only the first channel counts.
         orientation: 1 to 8, as in EXIF.
         content: The file without the segments that do nothing.
     """
 
+    kind: str
     width: int
     height: int
     is_gray: bool
     orientation: int
     content: bytes
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height once it is turned."""
+        return (self.height, self.width) if self.orientation > 4 else (self.width, self.height)
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -91,17 +98,24 @@ def decode(content: bytes, formats: Sequence[str] = SERVED) -> "np.ndarray":
     Raises:
         ValueError: If it is none of these, is beyond the limits, or is damaged.
     """
+    return unpack(read_header(content, formats))
+
+
+def unpack(header: Header) -> "np.ndarray":
+    """Decodes the file of a header; returns and raises as `decode` does."""
+    levels = _levels(header)
+    return _upright(levels[..., :1] if header.is_gray else levels, header.orientation)
+
+
+def read_header(content: bytes, formats: Sequence[str] = SERVED) -> Header:
+    """Judges a file by its header; raises `ValueError` as `decode` does. Needs neither NumPy nor Pillow."""
     _not_too_long(content)
     kind = next((kind for kind in formats if content.startswith(_BEGINNINGS[kind])), None)
     if kind is None:
         raise ValueError(f"it is no {', '.join(formats[:-1])} or {formats[-1]} file")
-    if kind not in SERVED:
-        _check_size(*(_gif_size(content) if kind == "GIF" else _bmp_size(content)))
-        return _levels(content, kind)
-    header = _png_header(content) if kind == "PNG" else _jpeg_header(content)
+    header = {"PNG": _png_header, "JPEG": _jpeg_header, "GIF": _gif_header, "BMP": _bmp_header}[kind](content)
     _check_size(header.width, header.height)
-    levels = _levels(header.content, kind)
-    return _upright(levels[..., :1] if header.is_gray else levels, header.orientation)
+    return header
 
 
 def resized(image: "np.ndarray", height: int, width: int) -> "np.ndarray":
@@ -155,12 +169,12 @@ def _damaged(reason):
     return ValueError(f"it is damaged: {reason}")
 
 
-def _levels(content, kind):
+def _levels(header):
     """The pixels as they are stored."""
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content), formats=[kind]) as image:
+        with Image.open(io.BytesIO(header.content), formats=[header.kind]) as image:
             size = image.size
             if size[0] * size[1] <= MAX_PIXELS:
                 image.load()
@@ -196,14 +210,16 @@ def _number(data, order="big"):
     return int.from_bytes(data, order)
 
 
-def _gif_size(content):
-    return _number(content[6:8], "little"), _number(content[8:10], "little")
+def _gif_header(content):
+    return Header("GIF", _number(content[6:8], "little"), _number(content[8:10], "little"), False, 1, content)
 
 
-def _bmp_size(content):
+def _bmp_header(content):
     if _number(content[14:18], "little") == 12:  # of the oldest kind
-        return _number(content[18:20], "little"), _number(content[20:22], "little")
-    return tuple(abs(int.from_bytes(content[at : at + 4], "little", signed=True)) for at in (18, 22))
+        width, height = _number(content[18:20], "little"), _number(content[20:22], "little")
+    else:
+        width, height = (abs(int.from_bytes(content[at : at + 4], "little", signed=True)) for at in (18, 22))
+    return Header("BMP", width, height, False, 1, content)
 
 
 def _png_header(content):
@@ -250,7 +266,7 @@ def _png_header(content):
         kind, _, end = _chunk(content, start)
     if content[start:end] != _IEND:
         raise _damaged("its end is missing")
-    return Header(width, height, colour in (0, 4), _orientation(exif), b"".join(kept))
+    return Header("PNG", width, height, colour in (0, 4), _orientation(exif), b"".join(kept))
 
 
 def _png_bytes(width, height, bits, is_interlaced):
@@ -324,7 +340,7 @@ def _jpeg_header(content):
     width, height, num_channels = frame
     if num_channels == 4 and not is_adobe:  # some programs take the inks as they are stored, others invert them
         raise ValueError("it is a CMYK file without Adobe's segment")
-    return Header(width, height, num_channels == 1, _orientation(exif), b"".join(kept))
+    return Header("JPEG", width, height, num_channels == 1, _orientation(exif), b"".join(kept))
 
 
 def _jpeg_frame(code, data):

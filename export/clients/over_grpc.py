@@ -1,13 +1,28 @@
 """Asks TensorFlow Serving over gRPC; needs grpcio and tensorflow-serving-api, which imports TensorFlow."""
 
+import contextlib
 import json
 import os
+import sys
 from typing import Any
 
 from . import images
 from .errors import UserError
 
 _SECONDS = 30
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps back what TensorFlow writes to stderr while it is loaded; its first lines obey no setting."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    with open(os.devnull, "wb") as aside, os.fdopen(os.dup(2), "wb") as stderr:
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr.fileno(), 2)
 
 
 class GrpcClient:
@@ -21,9 +36,9 @@ class GrpcClient:
     """
 
     def __init__(self, server: str, model: str, *, version: str | None = None, threshold: float | None = None) -> None:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the protos bring TensorFlow, which tells of itself
-        import grpc
-        from tensorflow_serving.apis import prediction_service_pb2_grpc
+        with _quiet():  # the protos bring TensorFlow, which tells of itself
+            import grpc
+            from tensorflow_serving.apis import prediction_service_pb2_grpc
 
         self._server, self._model, self._version, self._threshold = server, model, version, threshold
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server))
@@ -41,10 +56,12 @@ class GrpcClient:
 
         Raises:
             UserError: If no server answers, or with an error.
-            ValueError: If the file cannot be decoded, where that happens here.
+            ValueError: If the file cannot be decoded, or has another size.
         """
         if self._threshold is None:
+            images.check(content, self._about)
             answer = self._predict("serving_bytes", {"image_bytes": [content]})
+            images.check_answer({"logits": answer["logits"].flat})
         else:  # the threshold has as many rows as the images: a server that batches insists
             inputs = {"images": images.decode(content, self._about), "threshold": [self._threshold]}
             answer = self._predict("serving_threshold", inputs)

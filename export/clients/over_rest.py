@@ -8,6 +8,7 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
+from . import decoding, images
 from .errors import UserError
 
 _SECONDS = 30
@@ -21,8 +22,8 @@ class RestClient:
         model: What the server calls the model.
         version: None for the latest version; a number or a label, such as "2" or "canary".
         threshold: None for the model's own, or a float. Applied here: JSON has no signature for files and a threshold.
-        about: None or a dict as in `metadata.json`, for the names of the classes. REST cannot ask for it: the server
-            refuses a signature without inputs there.
+        about: None or a dict as in `metadata.json`, for the size of the images and the names of the classes. REST
+            cannot ask for it: the server refuses a signature without inputs there.
     """
 
     def __init__(
@@ -39,10 +40,10 @@ class RestClient:
         suffix = f"/{kind}/{urllib.parse.quote(version, safe='')}" if version else ""
         self._url = f"{self._server}/v1/models/{urllib.parse.quote(model, safe='')}{suffix}:predict"
         self._threshold = threshold
-        self._names = about["data"]["class_names"] if about else None
+        self._about = about
 
     def classify(self, content: bytes) -> dict[str, Any]:
-        """Classifies a PNG or JPEG file; what cannot be decoded is not accepted.
+        """Classifies a PNG or JPEG file.
 
         Args:
             content: bytes of the file.
@@ -52,14 +53,27 @@ class RestClient:
 
         Raises:
             UserError: If no server answers, or with an error.
+            ValueError: If the file cannot be decoded, or has another size.
         """
+        if self._about:
+            images.check(content, self._about)
+        else:
+            decoding.read_header(content)
         instance = {"image_bytes": {"b64": base64.b64encode(content).decode()}}
         answer = self._predict({"signature_name": "serving_bytes", "instances": [instance]})[0]
+        images.check_answer(answer)
         accepted = answer["accepted"]
-        if self._threshold is not None:  # what the guard refused has logits 0
-            accepted = any(answer["logits"]) and answer.get("score", answer["confidence"]) >= self._threshold
-        label = self._names[answer["label"]] if self._names else str(answer["label"])
-        return {"label": label, "confidence": answer["confidence"], "accepted": accepted}
+        if self._threshold is not None:
+            accepted = answer.get("score", answer["confidence"]) >= self._threshold
+        return {"label": self._name(answer["label"]), "confidence": answer["confidence"], "accepted": accepted}
+
+    def _name(self, label):
+        if not self._about:
+            return str(label)
+        names = self._about["data"]["class_names"]
+        if label >= len(names):
+            raise UserError(f"{self._url} answers class {label}; the metadata, with {len(names)}, are another model's")
+        return names[label]
 
     def _predict(self, body):
         headers = {"Content-Type": "application/json"}

@@ -10,6 +10,7 @@ import csv
 import http.server
 import io
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -579,25 +580,69 @@ def test_a_threshold(kind, ask, files, directory):
     assert "gray.png: red  confidence 0.3333  accepted" in ask(kind, *names, "--threshold", "0.3", "gray.png")[1]
 
 
-def test_no_threshold_accepts_what_the_guard_refused(ask, files):
-    # The server decodes it, to an image that the guard refuses: logits 0.
-    assert ask("rest", "--threshold", "0", "broken.png") == (0, "broken.png: 0  confidence 0.3333  not accepted\n", "")
+@KINDS
+@pytest.mark.parametrize("threshold", [(), ("--threshold", "0")], ids=["own threshold", "threshold 0"])
+def test_a_broken_file_has_its_own_line(kind, threshold, ask, files):
+    code, out, err = ask(kind, *threshold, "broken.png", "red.png")
+    assert code == 2
+    assert out.startswith("red.png: ") and out.endswith(f"  confidence {RED}  accepted\n") and out.count("\n") == 1
+    assert err == "clients: error: broken.png: it is no PNG or JPEG file\n"
 
 
-def test_a_server_that_decodes_refuses_a_broken_file(ask, files):
-    for kind in ("rest", "grpc"):
-        code, out, _ = ask(kind, "broken.png", "red.png")
-        assert code == 0
-        assert out.splitlines()[0].endswith("  confidence 0.3333  not accepted")
-        assert out.splitlines()[1].endswith(f"  confidence {RED}  accepted")
+@pytest.mark.parametrize("kind", ["rest", "grpc"])
+def test_what_only_the_server_finds_broken_has_its_own_line(kind, ask, files):
+    jpeg = io.BytesIO()
+    Image.new("RGB", (3, 2), "red").save(jpeg, "JPEG")
+    with open("damaged.jpeg", "wb") as stream:  # its table of quantization has the number 7
+        stream.write(jpeg.getvalue().replace(b"\xff\xdb\0C\0", b"\xff\xdb\0C\7", 1))
+    code, out, err = ask(kind, "damaged.jpeg", "red.png")
+    assert (code, out.count("\n")) == (2, 1)
+    assert err == "clients: error: damaged.jpeg: the server cannot decode it, or the model takes another size\n"
 
 
-def test_a_broken_file_decoded_here_has_its_own_line(ask, files):
-    for kind, *more in (("onnx",), ("grpc", "--threshold", "0.5")):
-        code, out, err = ask(kind, *more, "broken.png", "red.png")
-        assert code == 2
-        assert out == f"red.png: red  confidence {RED}  accepted\n"
-        assert err == "clients: error: broken.png: it is no PNG or JPEG file\n"
+@KINDS
+def test_another_size_has_its_own_line(kind, ask, files, directory):
+    with open("large.png", "wb") as stream:
+        stream.write(png("red", size=(4, 2)))
+    code, out, err = ask(kind, *with_names(kind, directory), "large.png", "red.png")
+    assert (code, out) == (2, f"red.png: red  confidence {RED}  accepted\n")
+    assert err.startswith(
+        "clients: error: large.png: it is 4 x 2 pixels; the model takes 3 x 2 and was exported without"
+    )
+
+
+@KINDS
+def test_what_is_no_regular_file_has_its_own_line(kind, ask, files):
+    os.mkfifo("pipe.png")
+    os.symlink("nowhere", "link.png")
+    code, out, err = ask(kind, "pipe.png", "link.png", "red.png")
+    assert (code, out.count("\n")) == (2, 1)
+    assert err.splitlines() == [
+        "clients: error: pipe.png: it is no regular file",
+        "clients: error: link.png: No such file or directory",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a,b.png", "a,b.png"),
+        ("  two  blanks .png", "  two  blanks .png"),
+        ("a\nb.png", r"a\nb.png"),
+        ("\x1b[31mred.png", r"\x1b[31mred.png"),
+        ("日本.png", "日本.png"),
+        ("<img src=x>.png", "<img src=x>.png"),
+        ("=A1.png", "=A1.png"),
+        (b"\xff.png", r"\udcff.png"),
+    ],
+)
+def test_names_of_files_stay_in_their_line(name, shown, ask, files):
+    with open(name, "wb") as stream:
+        stream.write(png("red"))
+    name = os.fsdecode(name)
+    assert ask("onnx", name) == (0, f"{shown}: red  confidence {RED}  accepted\n", "")
+    os.remove(name)
+    assert ask("onnx", name)[2] == f"clients: error: {shown}: No such file or directory\n"
 
 
 @KINDS
@@ -668,9 +713,20 @@ def test_files_that_are_no_such_onnx_model(ask, files, directory, tmp_path):
     assert code == 2 and "bare.onnx is no exported model: it holds no metadata" in err
 
 
-def test_metadata_that_cannot_be_read(ask, files):
+def test_metadata_that_cannot_be_read(ask, files, directory):
     code, out, err = ask("rest", "--metadata", "red.png", "red.png")
     assert (code, out, err.count("\n")) == (2, "", 1) and "--metadata=red.png cannot be read" in err
+    for text in ("[]", '{"data": {}}', '"a"'):
+        pathlib.Path("other.json").write_text(text)
+        code, out, err = ask("rest", "--metadata", "other.json", "red.png")
+        assert (code, out) == (2, "") and err.endswith("other.json is no metadata.json of an exported model\n")
+    about = json.loads((directory / "metadata.json").read_text())
+    about["data"]["class_names"] = []
+    pathlib.Path("other.json").write_text(json.dumps({**about, "data": {"class_names": ["only"]}}))
+    with open("blue.png", "wb") as stream:
+        stream.write(png("blue"))
+    code, out, err = ask("rest", "--metadata", "other.json", "blue.png")
+    assert (code, out) == (2, "") and err.endswith("answers class 2; the metadata, with 1, are another model's\n")
 
 
 @pytest.mark.parametrize(
@@ -719,7 +775,7 @@ def test_decoding_agrees_with_the_signature():
 
 
 def test_another_size():
-    with pytest.raises(ValueError, match="is 4 x 2 pixels; the model takes 3 x 2 and was exported without `resize`"):
+    with pytest.raises(ValueError, match="it is 4 x 2 pixels; the model takes 3 x 2 and was exported without `resize`"):
         images.decode(png("red", size=(4, 2)), about(SHAPE))
     decoded = images.decode(png("red", size=(31, 7)), about(SHAPE, resize=True))
     np.testing.assert_allclose(decoded, np.broadcast_to([1, 0, 0], (1, *SHAPE)))
@@ -751,6 +807,14 @@ sys.exit(code)
 def test_the_onnx_client_does_without_tensorflow(directory, files, tmp_path):
     arguments = ["onnx", "--model", str(directory / "model.onnx"), "red.png"]
     result = in_a_fresh_process(arguments, ["tensorflow", "keras", "keras_acet", "absl"], tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"red.png: red  confidence {RED}  accepted\n"
+
+
+@pytest.mark.slow
+def test_the_grpc_client_keeps_tensorflow_quiet(grpc_server, files, tmp_path):
+    arguments = ["grpc", "--server", grpc_server, "--model", NAME, "red.png"]
+    result = in_a_fresh_process(arguments, ["keras_acet"], tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"red.png: red  confidence {RED}  accepted\n"
 
