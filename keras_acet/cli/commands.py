@@ -76,6 +76,13 @@ class Call:
         """Writes a line of the library's to stderr, its arguments as flags."""
         self.note(as_flags(text, self.flags))
 
+    def note_old_names(self) -> None:
+        """Tells the new names of flags that were given by an old one."""
+        for name in self.given:
+            text = self.flags[name].help
+            if isinstance(text, _Renamed):
+                self.note(f"--{name} is now called --{text.name}; the old name goes with the next version")
+
     @contextlib.contextmanager
     def user_errors(self) -> Iterator[None]:
         """Turns the library's complaints about what the user gave into `UserError`, its arguments into flags."""
@@ -96,7 +103,8 @@ class Command:
         example: A flag for the message to who gives something else than flags.
         when_stopped: What the user is told after Ctrl-C.
         read_recipe: Function from the value of --recipe to flags that can be typed; None where there is no such flag.
-        checks_flags: Whether `run` heeds --only_check_args itself, because it checks more.
+        checks_flags: Whether `run` heeds --only_check_args itself, because it checks more. It also calls
+            `Call.note_old_names` then, when it is done with that.
     """
 
     doc: str
@@ -120,6 +128,8 @@ class Command:
                 print(self._help(call))
                 return 0
             self._parse(call)
+            if not self.checks_flags:
+                call.note_old_names()
             if call.flags.only_check_args and not self.checks_flags:
                 return 0
             check_backend()
@@ -160,10 +170,6 @@ class Command:
             if any(line.lstrip("-").startswith("recipe=") for line in recipe):
                 raise UserError(f"--recipe={call.flags.recipe} names another recipe; give that one")
             self._read(call, {f"--recipe={call.flags.recipe}": recipe, **blocks, "": typed})
-        for name in call.given:
-            text = call.flags[name].help
-            if isinstance(text, _Renamed):
-                call.note(f"--{name} is now called --{text.name}; the old name goes with the next version")
 
     def _read(self, call: Call, blocks: Mapping[str, Sequence[str]]) -> None:
         """Sets the flags; those of a later block take the place of those of an earlier one.

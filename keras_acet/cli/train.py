@@ -6,6 +6,7 @@ Examples:
   python train.py --recipe=fast/mnist_acet
   python train.py --dataset=npz:my_images.npz --method=acet --epochs=20 --run_dir=runs/mine
   python train.py --dataset=npz:my_images.npz --method=prood --classifier=mine.keras
+  python train.py --dataset=mnist --method=ceda --out=outliers=2,cifar10,letters
 
 Typed flags override those of --flagfile, and these override those of --recipe, in any order; of a flag that is typed
 twice the later one counts.
@@ -60,6 +61,8 @@ def _define(values: absl_flags.FlagValues) -> None:
         if defaults[name] is not None and "(default" not in text:
             text += f" (default: {write(defaults[name])})"
         _define_setting(name, setting, text, values)
+    for old, name in flag_files.RENAMED.items():
+        commands.define_old_name(old, name, values)
 
 
 def _define_setting(name: str, setting: Setting, text: str, values: absl_flags.FlagValues) -> None:
@@ -86,9 +89,10 @@ def _recipe(flags: absl_flags.FlagValues) -> Recipe:
 def _dropped(call: commands.Call, recipe: Recipe) -> dict[str, str]:
     """What the user gave that means nothing: all that was typed, and of a flag file what differs from the default."""
     default = Recipe.from_flags({"dataset": recipe.dataset, "method": recipe.method})
+    given = {flag_files.RENAMED.get(name, name): where for name, where in call.given.items()}
 
     def counts(name: str) -> bool:
-        where = call.given.get(name, "--recipe")  # which only proposes
+        where = given.get(name, "--recipe")  # which only proposes
         value = getattr(recipe, name)
         return not where.startswith("--recipe") and (not where or value not in (0, getattr(default, name)))
 
@@ -99,6 +103,7 @@ def _run(call: commands.Call) -> None:
     flags = call.flags
     with call.user_errors():
         recipe = protect.checked(_recipe(flags))
+    call.note_old_names()
     if flags.only_check_args:
         return
     run_dir = pathlib.Path(flags.run_dir or _default_run_dir(recipe))
@@ -119,7 +124,15 @@ def _run(call: commands.Call) -> None:
         extra_flags = {"data_dir": flags.data_dir} if flags.data_dir else {}
         protects = recipe.method == "prood"
         classifier = protect.classifier_of(call, recipe, data, run_dir) if protects else None
-        run = training.prepare(recipe, data, run_dir, overwrite=flags.overwrite, extra_flags=extra_flags)
+        run = training.prepare(
+            recipe,
+            data,
+            run_dir,
+            overwrite=flags.overwrite,
+            extra_flags=extra_flags,
+            data_dir=flags.data_dir,
+            download=flags.download,
+        )
     with run:
         for note in run.progress.notes:
             call.note(note)

@@ -96,6 +96,21 @@ def write_out(parts: tuple[Part, ...]) -> str:
     return ",".join(map(str, parts))
 
 
+def checked_out(out: str, dataset: str) -> str:
+    """Returns the text of an out-distribution for a data set, as a run keeps it: with absolute paths.
+
+    Raises:
+        ValueError: As `parse_out`, or if a part is the data set itself; the message names the argument `out`.
+    """
+    try:
+        parts = parse_out(out)
+    except ValueError as error:
+        raise ValueError(f"`out={out}`: {error}") from None
+    if dataset in [part.name for part in parts]:
+        raise ValueError(f"`out` must name another set than `dataset`. Received: {dataset} for both.")
+    return write_out(parts)
+
+
 def out_distribution(
     text: str,
     data: "Data",

@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
-from keras_acet import attack, detectors, networks, noise, schedules
-from keras_acet.datasets import Data
+from keras_acet import attack, detectors, networks, schedules
+from keras_acet.datasets import Data, OutDistribution, out_distribution
+from keras_acet.noise import Noise
 from keras_acet.penalties import Penalty
 from keras_acet.training.detector_model import DetectorModel
 from keras_acet.training.methods import METHODS
@@ -15,11 +16,11 @@ from keras_acet.training.model import ACETModel
 from keras_acet.training.recipe import Recipe
 
 
-def model(recipe: Recipe, data: Data, steps_per_epoch: int) -> ACETModel | DetectorModel:
+def model(recipe: Recipe, parts: "Parts") -> ACETModel | DetectorModel:
     """Makes the compiled model of a recipe: with its method's penalty, or of a detector.
 
     Args:
-        recipe, data, steps_per_epoch: As for `penalty`.
+        recipe, parts: As for `penalty`.
 
     Raises:
         ValueError: If a network, noise or optimizer does not fit the data.
@@ -28,40 +29,38 @@ def model(recipe: Recipe, data: Data, steps_per_epoch: int) -> ACETModel | Detec
         recipe.schedule,
         recipe.learning_rate,
         epochs=recipe.epochs,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=parts.steps_per_epoch,
         drop_epochs=recipe.drop_epochs,
         warmup_epochs=recipe.warmup_epochs,
     )
+    data = parts.data
     made: ACETModel | DetectorModel
     if METHODS[recipe.method].trains_detector:
-        made = _detector_model(recipe, data, steps_per_epoch)
+        made = _detector_model(recipe, parts)
         made.compile(optimizer=optimizer(recipe, rate))
     else:
         name, decay = str(recipe.network), recipe.weight_decay
         network = networks.build(name, data.image_shape, data.num_classes, weight_decay=decay)
-        made = ACETModel(network, penalty(recipe, data, steps_per_epoch))
+        made = ACETModel(network, penalty(recipe, parts))
         made.compile(optimizer=optimizer(recipe, rate), metrics=["accuracy"])
     made.build((None, *data.image_shape))
     made.optimizer.build(made.trainable_variables)
     return made
 
 
-def _detector_model(recipe: Recipe, data: Data, steps_per_epoch: int) -> DetectorModel:
-    detector = detectors.build("negative_head", data.image_shape)
-    num_steps = recipe.epochs * steps_per_epoch
+def _detector_model(recipe: Recipe, parts: "Parts") -> DetectorModel:
+    detector = detectors.build("negative_head", parts.data.image_shape)
+    num_steps = recipe.epochs * parts.steps_per_epoch
     radius = schedules.Ramp(recipe.epsilon, start=0.1 * num_steps, end=0.6 * num_steps)
-    return DetectorModel(
-        detector, Parts(recipe, data, steps_per_epoch).noise(), epsilon=radius, weight=recipe.penalty_weight
-    )
+    return DetectorModel(detector, parts.noise(), epsilon=radius, weight=recipe.penalty_weight)
 
 
-def penalty(recipe: Recipe, data: Data, steps_per_epoch: int) -> Penalty | None:
+def penalty(recipe: Recipe, parts: "Parts") -> Penalty | None:
     """Makes the penalty of a recipe's method: `from_recipe(recipe, parts)` of the module that `METHODS` names.
 
     Args:
         recipe: The recipe, with what it left to the data filled in.
-        data: What it trains on.
-        steps_per_epoch: Length of an epoch, for a weight that rises.
+        parts: The parts of the recipe.
 
     Returns:
         A `Penalty`; None for plain training.
@@ -73,31 +72,51 @@ def penalty(recipe: Recipe, data: Data, steps_per_epoch: int) -> Penalty | None:
     if module is None:
         return None
     from_recipe = importlib.import_module(f"keras_acet.penalties.{module}").from_recipe
-    return from_recipe(recipe, Parts(recipe, data, steps_per_epoch))
+    return from_recipe(recipe, parts)
 
 
 class Parts:
     """The parts that a penalty may need, each made when it is asked for.
 
+    Args:
+        recipe: The recipe, with what it left to the data filled in.
+        data: What it trains on.
+        steps_per_epoch: Length of an epoch, for a weight that rises.
+        data_dir, download: Where sets of TensorFlow Datasets lie, and whether one that is not there may be downloaded.
+
     Attributes:
+        data, steps_per_epoch: As in `Args`.
         seeds: Use -> seed.
+        out: The out-distribution, once `noise` has made it.
     """
 
-    def __init__(self, recipe: Recipe, data: Data, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Data,
+        steps_per_epoch: int,
+        *,
+        data_dir: str | None = None,
+        download: bool = False,
+    ) -> None:
         self._recipe = recipe
-        self._data = data
-        self._steps_per_epoch = steps_per_epoch
+        self.data = data
+        self.steps_per_epoch = steps_per_epoch
+        self._data_dir, self._download = data_dir, download
         self.seeds = recipe.seeds()
+        self.out: OutDistribution | None = None
 
-    def noise(self) -> noise.Noise:
+    def noise(self) -> Noise:
         """The out-distribution of the recipe."""
-        recipe = self._recipe
-        name = str(recipe.noise)
-        if len(self._data.image_shape) != 3 and not noise.kind(name).takes_vectors:
-            raise ValueError(
-                f"`noise={name}` needs images; vectors such as those of {self._data.name} take `noise=uniform`"
-            )
-        return noise.build(name, seed=self.seeds["noise"], settings=dataclasses.asdict(recipe))
+        self.out = out_distribution(
+            str(self._recipe.out),
+            self.data,
+            seed=self.seeds["noise"],
+            settings=dataclasses.asdict(self._recipe),
+            data_dir=self._data_dir,
+            download=self._download,
+        )
+        return self.out.noise
 
     def attack(self) -> attack.PGD:
         """The attack of the recipe."""
@@ -123,7 +142,7 @@ class Parts:
         recipe = self._recipe
         if not recipe.penalty_ramp_epochs:
             return recipe.penalty_weight
-        ramp_steps = max(round(recipe.penalty_ramp_epochs * self._steps_per_epoch), 1)
+        ramp_steps = max(round(recipe.penalty_ramp_epochs * self.steps_per_epoch), 1)
         return keras.optimizers.schedules.PolynomialDecay(0.0, ramp_steps, recipe.penalty_weight)
 
 

@@ -9,20 +9,47 @@ import pathlib
 import re
 from collections.abc import Iterable, Mapping
 from importlib.resources.abc import Traversable
+from typing import Any, NamedTuple
 
 from keras_acet._checks import check_one_line
 
 _NOT_COMPARED = "# May be changed when the run goes on:"
 _FINGERPRINT = "# Fingerprint of the data: "
+_OUT_FINGERPRINT = "# Fingerprint of the out-distribution: "
 _REPEAT = "# Repeats this run: python train.py --flagfile=THIS_FILE --run_dir=ANOTHER_DIRECTORY"
+# Settings that had another name in a version before -> the name now.
+RENAMED = {"noise": "out"}
 
 
-def write_run(flags: Mapping[str, str], *, fingerprint: str | None, extra_flags: Mapping[str, str] | None) -> str:
+class RunFlags(NamedTuple):
+    """What a run's flag file holds.
+
+    Attributes:
+        flags: The flags that make the run, name -> text, under the names that they have now.
+        extra_flags: Those that may change from one start to the next.
+        fingerprint: Fingerprint of the data, or None.
+        out_fingerprint: Fingerprint of the images of the out-distribution, or None.
+    """
+
+    flags: dict[str, str]
+    extra_flags: dict[str, str]
+    fingerprint: str | None
+    out_fingerprint: str | None
+
+
+def write_run(
+    flags: Mapping[str, str],
+    *,
+    fingerprint: str | None,
+    extra_flags: Mapping[str, str] | None,
+    out_fingerprint: str | None = None,
+) -> str:
     """Returns the text of a run's flag file.
 
     Args:
         flags: The flags that make the run, name -> text.
         fingerprint: Fingerprint of the data, or None.
+        out_fingerprint: Fingerprint of the images of the out-distribution, or None.
         extra_flags: Flags that may change from one start to the next, name -> text.
 
     Raises:
@@ -31,25 +58,44 @@ def write_run(flags: Mapping[str, str], *, fingerprint: str | None, extra_flags:
     lines = [_REPEAT, *_lines_of(flags)]
     if fingerprint is not None:
         lines.append(_FINGERPRINT + fingerprint)
+    if out_fingerprint is not None:
+        lines.append(_OUT_FINGERPRINT + out_fingerprint)
     if extra_flags:
         lines += [_NOT_COMPARED, *_lines_of(extra_flags)]
     return "\n".join([*lines, ""])
 
 
-def read_run(text: str) -> tuple[dict[str, str], dict[str, str], str | None]:
-    """Returns what a run's flag file holds: the flags that make the run, the others, the fingerprint of its data."""
+def read_run(text: str) -> RunFlags:
+    """Returns what a run's flag file holds."""
     flags: dict[str, str] = {}
     others: dict[str, str] = {}
-    fingerprint, into = None, flags
+    fingerprint, out_fingerprint, into = None, None, flags
     for line in text.split("\n"):  # as it is written; `splitlines` knows other breaks
         if line == _NOT_COMPARED:
             into = others
         elif line.startswith(_FINGERPRINT) and fingerprint is None:
             fingerprint = line.removeprefix(_FINGERPRINT)
+        elif line.startswith(_OUT_FINGERPRINT) and out_fingerprint is None:
+            out_fingerprint = line.removeprefix(_OUT_FINGERPRINT)
         elif line.startswith("--") and "=" in line:
             name, value = line[2:].split("=", 1)
             into[name] = value
-    return flags, others, fingerprint
+    return RunFlags(renamed(flags), others, fingerprint, out_fingerprint)
+
+
+def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings under the names that they have now.
+
+    Raises:
+        ValueError: If one is there under both of its names.
+
+    >>> renamed({"noise": "paper", "epochs": 3})
+    {'out': 'paper', 'epochs': 3}
+    """
+    for old, new in RENAMED.items():
+        if old in settings and new in settings:
+            raise ValueError(f"`{old}` is the former name of `{new}`; give one of them.")
+    return {RENAMED.get(name, name): value for name, value in settings.items()}
 
 
 def read(text: str, where: str) -> dict[str, str]:

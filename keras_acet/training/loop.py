@@ -53,6 +53,7 @@ def train(
     overwrite: bool = False,
     verbose: int = 0,
     final_table: Callable[[keras.Model], list[Any]] | None = None,
+    data_dir: str | None = None,
 ) -> TrainingResult:
     """Trains a network as a recipe says and keeps the run in a directory.
 
@@ -71,6 +72,8 @@ def train(
         verbose: What is printed, as in Keras: 0 nothing, 1 a progress bar, 2 a line per epoch.
         final_table: Function from the trained network to the rows of `results.json`'s table, which the `json` module
             can write. Default: none; `evaluate(result.network, data)` measures.
+        data_dir: Where TensorFlow Datasets keeps the sets that the out-distribution names, as for `load_data`; one that
+            is not there is downloaded.
 
     Returns:
         A `TrainingResult`.
@@ -81,7 +84,7 @@ def train(
         TypeError: If `recipe` is no `Recipe` or `data` no `Data`.
         ValueError: If the data are not what the recipe says, or a network, noise or optimizer does not fit them.
     """
-    with prepare(recipe, data, run_dir, overwrite=overwrite) as run:
+    with prepare(recipe, data, run_dir, overwrite=overwrite, data_dir=data_dir) as run:
         run.fit(verbose=verbose)
         table = [] if final_table is None else final_table(run.network)
         return run.finish(table)
@@ -94,6 +97,8 @@ def prepare(
     *,
     overwrite: bool = False,
     extra_flags: dict[str, str] | None = None,
+    data_dir: str | None = None,
+    download: bool = True,
 ) -> "PreparedRun":
     """Builds all that a run needs and takes its directory; the first part of `train`.
 
@@ -103,6 +108,7 @@ def prepare(
         recipe, data, run_dir, overwrite: As for `train`.
         extra_flags: Flags that are written into the run's flag file but may change from one start to the next, such as
             `data_dir`; name -> text.
+        data_dir, download: As for `load_data`, for the sets that the out-distribution names.
 
     Returns:
         A `PreparedRun`, to be used as a context: its directory is locked until the end.
@@ -121,15 +127,24 @@ def prepare(
     run = runs.RunDirectory(run_dir)
     run.check(recipe.to_flags(), overwrite=overwrite)
     steps_per_epoch = recipe.steps_per_epoch or data.steps_per_epoch
-    model = building.model(recipe, data, steps_per_epoch)
+    parts = building.Parts(recipe, data, steps_per_epoch, data_dir=data_dir, download=download)
+    model = building.model(recipe, parts)
     there = run.fingerprint()  # it may be one of an earlier version, which goes on
     fingerprint = there if there is not None and data.is_of(there) else data.fingerprint
-    run.claim(recipe.to_flags(), overwrite=overwrite, extra_flags=extra_flags, fingerprint=fingerprint)
+    run.claim(
+        recipe.to_flags(),
+        overwrite=overwrite,
+        extra_flags=extra_flags,
+        fingerprint=fingerprint,
+        out_fingerprint=parts.out.fingerprint if parts.out else None,
+    )
     try:
         progress = run.restore(model)
     except BaseException:
         run.release()
         raise
+    if parts.out:
+        progress.notes.extend(parts.out.notes)
     if not in_time:
         progress.notes.append(
             "TensorFlow was at work before: sums over several threads may differ in their last bits from another "
@@ -147,7 +162,7 @@ class PreparedRun:
         data: The data.
         model: The compiled model, as far as the last whole checkpoint.
         directory: The run directory, locked.
-        progress: The progress of the run; its notes name damaged checkpoints.
+        progress: The progress of the run; its notes name damaged checkpoints and sets of the out-distribution.
         steps_per_epoch: Length of an epoch.
     """
 
@@ -185,7 +200,7 @@ class PreparedRun:
         how = [recipe.method]
         how += [f"{recipe.adversary} adversary"] if "adversary" in used else []
         how += [f"radius {recipe.epsilon:g}"] if "epsilon" in used else []
-        how += [f"noise {recipe.noise}"] if "noise" in used else []
+        how += [f"out-distribution {recipe.out}"] if "out" in used else []
         return (
             f"{data.name}: images {data.image_shape}, {len(data.train_labels)} to train on ({each}){kept_back}, "
             f"{len(data.test_labels)} to test with; {network}; {', '.join(how)}; {recipe.epochs} epochs of "

@@ -21,7 +21,7 @@ class Method:
     trains_detector: bool = False
 
 
-_NOISE = ("noise", "min_sigma", "max_sigma", "sigma_per", "noise_fraction", "penalty_weight", "penalty_ramp_epochs")
+_NOISE = ("out", "min_sigma", "max_sigma", "sigma_per", "noise_fraction", "penalty_weight", "penalty_ramp_epochs")
 _STEPS = ("num_steps", "step_schedule", "step_size", "step_size_max", "attack_momentum", "attack_start")
 _ATTACK = ("epsilon", *_STEPS, "image_start_probability", "attack_precision")
 _POOL = ("adversary", "pool_size", "refresh_probability")
@@ -32,7 +32,7 @@ METHODS = {
     "acet": Method("confidence", (*_NOISE, *_ATTACK, *_POOL)),
     "prood": Method(
         None,
-        ("noise", "min_sigma", "max_sigma", "sigma_per", "penalty_weight", "epsilon", "classifier"),
+        ("out", "min_sigma", "max_sigma", "sigma_per", "penalty_weight", "epsilon", "classifier"),
         trains_detector=True,
     ),
 }
@@ -41,7 +41,7 @@ _NEEDS = {
     "momentum": ("optimizer", ("sgd",)),
     "drop_epochs": ("schedule", ("steps",)),
     "crop_padding": ("augmentation", ("crop", "flip_crop")),
-    **dict.fromkeys(("min_sigma", "max_sigma", "sigma_per"), ("noise", ("paper",))),
+    **dict.fromkeys(("min_sigma", "max_sigma", "sigma_per"), ("out", ("paper",))),
     **dict.fromkeys(("pool_size", "refresh_probability"), ("adversary", ("persistent",))),
 }
 
@@ -66,9 +66,14 @@ def unused(settings: Mapping[str, Any]) -> dict[str, str]:
         other, values = _NEEDS.get(name, ("", ()))
         if method in METHODS and name in of_methods and name not in read:
             found[name] = f"method={method}"
-        elif other and settings.get(other) not in (None, *values):
+        elif other and not _is_among(settings.get(other), values):
             found[name] = f"{other}={settings[other]}"
     return found
+
+
+def _is_among(value: Any, values: tuple[str, ...]) -> bool:
+    """Whether one of the values is asked for; of an out-distribution each part counts. None, which is open, may be."""
+    return value is None or any(part.partition("=")[0] in values for part in str(value).split(","))
 
 
 def as_line(names: Mapping[str, str]) -> str:

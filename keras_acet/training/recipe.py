@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from keras_acet.datasets import registry, sources
+from keras_acet.datasets.out_distributions import checked_out
 from keras_acet.noise import names as kinds_of_noise
 from keras_acet.training import flag_files, methods
 from keras_acet.training.methods import METHODS
@@ -31,6 +32,7 @@ _BY_NETWORK = {"rbf": {"optimizer": "adam", "learning_rate": "0.01"}}
 # Sets whose detectors are trained as those of another set; all others as those of CIFAR-10, with a small radius.
 _DETECTOR_LIKE = {"kmnist": "mnist", "emnist_letters": "mnist"}
 _BY = " (default: by data set)"
+_KINDS = [kind for kind in kinds_of_noise() if kind not in ("letters", "outliers", "paper")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,10 +128,12 @@ class Recipe:
     )
 
     # Noise.
-    noise: str | None = choice(
-        "The out-distribution: half permuted images, half uniform, blurred and rescaled; or another kind of images "
-        "without content (default: paper; uniform for vectors).",
-        kinds_of_noise(),
+    out: str | None = setting(
+        str,
+        "The out-distribution. paper: half permuted images, half uniform, blurred and rescaled. outliers: a mixture of "
+        f"seven kinds of images without content. The kinds: {', '.join(_KINDS)}. letters: in the faces of matplotlib. "
+        "Or images of a set that is none of the classes: a name as for `dataset`, folder:PATH, npz:PATH. Several with "
+        "commas between them, and weights as in outliers=2,cifar10=1 (default: paper; uniform for vectors).",
         None,
     )
     min_sigma: float = number(
@@ -204,6 +208,8 @@ class Recipe:
         own_files = sources.parse(self.dataset)
         if own_files is not None:  # the same files wherever the run is evaluated from
             object.__setattr__(self, "dataset", own_files.absolute)
+        if self.out is not None:
+            object.__setattr__(self, "out", checked_out(self.out, self.dataset))
         if self.min_sigma > self.max_sigma:
             raise ValueError(
                 f"`max_sigma` must be at least `min_sigma`. Received: {self.max_sigma:g} and {self.min_sigma:g}."
@@ -244,7 +250,7 @@ class Recipe:
         >>> Recipe.for_dataset("cifar10", method="plain", epochs=3).learning_rate
         0.1
         """
-        recipe, changed = cls._for_dataset(name, method, changes)
+        recipe, changed = cls._for_dataset(name, method, flag_files.renamed(changes))
         asked = [name for name in changed if getattr(recipe, name)]  # 0 asks for nothing
         dropped = {name: reason for name, reason in recipe.unused().items() if name in asked}
         if dropped:
@@ -278,7 +284,7 @@ class Recipe:
         Raises:
             ValueError: If a flag is no setting, or its text stands for no value; and as `Recipe`.
         """
-        values = cls._read(flags)
+        values = cls._read(flag_files.renamed(flags))
         needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
         if needed <= set(values):  # nothing is left to the data set, which may be arrays under a name of their own
             return cls(**values)
@@ -340,8 +346,13 @@ class Recipe:
         own_files = sources.parse(self.dataset)
         return self.dataset if own_files is None else registry.of_source(own_files).name
 
+    @property
+    def noise(self) -> str | None:
+        """The former name of `out`."""
+        return self.out
+
     def for_data(self, data: "Data") -> Self:
-        """Returns the recipe with the settings filled in that depend on the data: network, augmentation, noise.
+        """Returns the recipe with the settings filled in that depend on the data: network, augmentation, out.
 
         Args:
             data: What `load_data` returned, or a `Data` of your own.
@@ -356,7 +367,7 @@ class Recipe:
             self,
             network=self.network or datasets.default_network(entry, data.image_shape),
             augmentation=self.augmentation or entry.augmentation,
-            noise=self.noise or ("paper" if len(data.image_shape) == 3 else "uniform"),
+            out=self.out or ("paper" if len(data.image_shape) == 3 else "uniform"),
         )
 
     def seeds(self) -> dict[str, int]:
@@ -399,13 +410,13 @@ def _defaults(name: str, network: str | None, of_detector: bool = False) -> dict
         like = like if f"fast/{like}_prood" in known else "cifar10"
         flags = flag_files.read_named(f"fast/{like}_prood")
         if like != name:
-            of_the_set = ("classifier", "augmentation", "noise", "calibration_fraction")
+            of_the_set = ("classifier", "augmentation", "out", "calibration_fraction")
             flags = {key: text for key, text in flags.items() if key not in of_the_set}
         return {**_defaults(name, None), **flags}
     own = [f"{folder}/{name}_acet" for folder in ("own", "paper") if f"{folder}/{name}_acet" in known]
     flags = flag_files.read_named(own[0] if own else "paper/mnist_acet")
     if not own:
-        del flags["network"], flags["augmentation"], flags["noise"]
+        del flags["network"], flags["augmentation"], flags["out"]
     if not (own and own[0].startswith("own/")):
         flags |= {"calibration_fraction": _KEPT_BACK} if name in registry.labelled() else _OF_OWN_DATA
     return {**flags, **_BY_NETWORK.get(str(network or "").lower(), {})}

@@ -111,7 +111,11 @@ DATA = [
     row("batch too large", f"{OWN} --batch_size=500", "Received: batch_size=500", npz()),
     row("nothing kept back", f"{OWN} --calibration_fraction=.001", "must leave images on both sides", npz()),
     row("all kept back", f"{OWN} --calibration_fraction=.999", "must leave images on both sides", npz()),
-    row("noise on vectors", "--dataset=moons --noise=paper", "vectors such as those of moons take --noise=uniform"),
+    row(
+        "noise on vectors",
+        "--dataset=moons --out=paper",
+        "vectors such as those of moons take --out=uniform",
+    ),
     row("network on vectors", "--dataset=moons --network=resnet20", "`image_shape` must"),
     row("crops of vectors", "--dataset=moons --augmentation=crop", "vectors cannot be cropped"),
     row(

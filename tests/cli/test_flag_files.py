@@ -145,5 +145,5 @@ def test_text_of_several_lines_is_refused_in_code():
 def test_odd_paths_come_back_from_the_flag_file():
     flags = {"dataset": "folder:Fotos von é, 日本/#x=1 // y"}
     written = flag_files.write_run(flags, fingerprint=None, extra_flags={"data_dir": "a\u00a0b"})
-    assert flag_files.read_run(written) == (flags, {"data_dir": "a\u00a0b"}, None)
+    assert flag_files.read_run(written) == (flags, {"data_dir": "a\u00a0b"}, None, None)
     assert flag_files.read(written, "here") == flags

@@ -215,7 +215,7 @@ PUBLISHED = {
     "drop_epochs": "50,75,90",
 }
 PUBLISHED |= {"weight_decay": "0.0005", "crop_padding": "4"}
-NOISE = {"noise": "paper", "min_sigma": "1.0", "max_sigma": "2.5", "sigma_per": "batch", "noise_fraction": "1.0"}
+NOISE = {"out": "paper", "min_sigma": "1.0", "max_sigma": "2.5", "sigma_per": "batch", "noise_fraction": "1.0"}
 NOISE |= {"penalty_weight": "1.0"}
 ATTACK = {"adversary": "fresh", "epsilon": "0.3", "num_steps": "40", "step_size": "0.0075", "attack_momentum": "0.0"}
 ATTACK |= {"step_schedule": "constant", "attack_start": "random"}
@@ -272,7 +272,7 @@ def test_vectors_take_uniform_noise_by_default(train, tmp_path):
     arguments = ["--dataset=npz:a.npz", "--batch_size=16", "--epochs=1", "--num_steps=2", "--num_noise=4"]
     assert train([*arguments, "--run_dir=run"], tmp_path).code == 0
 
-    assert "--noise=uniform" in (tmp_path / "run/flags.flags").read_text().splitlines()
+    assert "--out=uniform" in (tmp_path / "run/flags.flags").read_text().splitlines()
 
 
 def test_last_step_that_blows_up_ends_the_run(train, images_npz, tmp_path):

@@ -14,7 +14,7 @@ from keras_acet.training.methods import METHODS
 
 # Another value than the default of digits, for every setting that may mean nothing.
 OTHER = {
-    "noise": "permuted",
+    "out": "permuted",
     "min_sigma": 0.5,
     "max_sigma": 3.0,
     "sigma_per": "image",
@@ -46,7 +46,7 @@ def data():
 
 def made_of(recipe, data):
     """All that a recipe's penalty and optimizer are made of."""
-    penalty = building.penalty(recipe, data, 4)
+    penalty = building.penalty(recipe, building.Parts(recipe, data, 4))
     config = {} if penalty is None else penalty.get_config()
     if config.get("attack") is None:
         config.pop("attack_precision", None)  # of no attack
@@ -77,7 +77,7 @@ def test_settings_that_are_unused_change_nothing_of_a_detector(data):
     recipe = ka.Recipe.for_dataset("digits", method="prood").for_data(data)
 
     def config(recipe):
-        model = building.model(recipe, data, 4).get_config()
+        model = building.model(recipe, building.Parts(recipe, data, 4)).get_config()
         return re.sub(r'_\d+"', '"', json.dumps({name: model[name] for name in ("noise", "epsilon", "weight")}))
 
     before = config(recipe)
@@ -106,7 +106,10 @@ def test_settings_of_the_loop():
         "refresh_probability": "adversary=fresh",
     }
     assert ka.Recipe.for_dataset("digits", momentum=0.0, crop_padding=0).unused() == {"drop_epochs": "schedule=cosine"}
-    assert set(ka.Recipe.for_dataset("digits", noise="uniform").unused()) >= {"min_sigma", "max_sigma", "sigma_per"}
+    sigmas = {"min_sigma", "max_sigma", "sigma_per"}
+    assert set(ka.Recipe.for_dataset("digits", out="uniform").unused()) >= sigmas
+    assert set(ka.Recipe.for_dataset("digits", out="outliers=2,uniform").unused()) >= sigmas
+    assert not set(ka.Recipe.for_dataset("digits", out="uniform,paper=2").unused()) & sigmas
 
 
 def test_changes_in_code_that_mean_nothing_are_warned_of():

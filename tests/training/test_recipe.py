@@ -40,9 +40,9 @@ def test_sets_without_a_recipe_take_that_of_mnist():
     mnist = ka.Recipe.for_dataset("mnist", epsilon=0.2)
     for name in ("fashion_mnist", "kmnist", "emnist_letters", "folder:x", "npz:x.npz"):
         recipe = ka.Recipe.for_dataset(name, epsilon=0.2)
-        assert (recipe.network, recipe.augmentation, recipe.noise) == (None, None, None)
+        assert (recipe.network, recipe.augmentation, recipe.out) == (None, None, None)
         is_own = ":" in name
-        changes = {"dataset": "mnist", "network": "lenet", "augmentation": "crop", "noise": "paper"}
+        changes = {"dataset": "mnist", "network": "lenet", "augmentation": "crop", "out": "paper"}
         changes["calibration_fraction"] = mnist.calibration_fraction
         assert recipe.calibration_fraction == (0.1 if is_own else 0.04)
         assert (recipe.epochs, recipe.schedule) == ((30, "cosine") if is_own else (100, "steps"))
@@ -74,11 +74,11 @@ def test_text_form():
 
     assert flags["epsilon"] == "1.0"
     assert (flags["drop_epochs"], flags["deterministic"]) == ("5,6", "False")
-    assert not {"network", "noise", "image_size", "step_size_max"} & set(flags)
+    assert not {"network", "out", "image_size", "step_size_max"} & set(flags)
     text = "# A comment\n// another\n\n--dataset=moons\n--nodeterministic\n-epochs=3\n"
     assert flag_files.read(text, "here") == {"dataset": "moons", "deterministic": "False", "epochs": "3"}
     written = flag_files.write_run({"b": "2", "a": "1=1"}, fingerprint="f", extra_flags={"data_dir": "d"})
-    assert flag_files.read_run(written) == ({"a": "1=1", "b": "2"}, {"data_dir": "d"}, "f")
+    assert flag_files.read_run(written) == ({"a": "1=1", "b": "2"}, {"data_dir": "d"}, "f", None)
     assert flag_files.read(written, "run") == {"a": "1=1", "b": "2"}
 
 
@@ -91,7 +91,9 @@ BAD = [
     ({"seed": 2**31}, ValueError, "`seed` must be in [0, 2147483648)"),
     ({"seed": True}, TypeError, "`seed` must be a whole number"),
     ({"method": "cedar"}, ValueError, "`method` must be one of plain, ceda, acet, prood. Received: method='cedar'"),
-    ({"noise": "gauss"}, ValueError, "`noise` must be one of almost_black, blobs, "),
+    ({"noise": "gauss"}, ValueError, "`out=gauss`: An out-distribution must be made of almost_black, blobs, "),
+    ({"noise": "paper", "out": "paper"}, ValueError, "`noise` is the former name of `out`; give one of them"),
+    ({"out": "paper,digits"}, ValueError, "`out` must name another set than `dataset`. Received: digits for both"),
     ({"drop_epochs": (5, 5)}, ValueError, "`drop_epochs` must be rising whole numbers, such as 50,75,90"),
     ({"network": 3}, TypeError, "`network` must be a text or None"),
     ({"min_sigma": 3.0}, ValueError, "`max_sigma` must be at least `min_sigma`. Received: 2.5 and 3"),
@@ -139,7 +141,8 @@ def test_a_run_is_summed_up_in_one_line(images_npz, tmp_path):
     with training.prepare(recipe, recipe.load_data(), tmp_path / "run") as run:
         assert run.summary() == (
             "random.npz: images (12, 12, 1), 47 to train on (0: 16, 1: 16, 2: 15), 5 kept back, 12 to test with; mlp; "
-            f"acet, fresh adversary, radius 0.3, noise paper; 2 epochs of 2 steps of 16; written to {tmp_path / 'run'}"
+            "acet, fresh adversary, radius 0.3, out-distribution paper; 2 epochs of 2 steps of 16; "
+            f"written to {tmp_path / 'run'}"
         )
         plain = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, method="plain"))
         assert "; mlp; plain; 2 epochs" in plain.summary()
@@ -154,7 +157,7 @@ def test_three_lines_train_and_go_on(images_npz, tmp_path, capsys):
 
     assert capsys.readouterr() == ("", "")
     assert [row["epoch"] for row in result.history] == [1, 2]
-    assert (result.recipe.network, result.recipe.noise, result.recipe.augmentation) == ("mlp", "paper", "none")
+    assert (result.recipe.network, result.recipe.out, result.recipe.augmentation) == ("mlp", "paper", "none")
     assert ka.Recipe.from_flagfile(tmp_path / "run/flags.flags") == result.recipe
     assert result.table == json.loads((tmp_path / "run/results.json").read_text())["table"] == [{"set": "mine"}]
     assert result.network(np.zeros((1, 12, 12, 1), np.float32)).shape == (1, 3)
@@ -205,7 +208,7 @@ def test_arrays_of_ones_own_under_a_name_of_ones_own(tmp_path):
     data.seed = recipe.seeds()["data"]
     result = ka.train(recipe, data, tmp_path / "run")
 
-    assert (result.recipe.network, result.recipe.noise) == ("mlp", "uniform")
+    assert (result.recipe.network, result.recipe.out) == ("mlp", "uniform")
     assert ka.Recipe.from_flagfile(tmp_path / "run" / "flags.flags") == result.recipe
     with pytest.raises(ValueError, match="`dataset` must be one of .*npz:PATH.* Received: dataset='mine'.*register"):
         ka.Recipe.for_dataset("mine")

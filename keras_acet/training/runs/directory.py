@@ -82,7 +82,7 @@ class RunDirectory:
     def extra_flags(self) -> dict[str, str]:
         """Returns the flags that may change from one start to the next, such as `data_dir`; a dict name -> text."""
         with _readable_errors(self.path):
-            return flag_files.read_run(_text(self.path / _FLAGS))[1]
+            return self._read_flags().extra_flags
 
     def fingerprint(self) -> str | None:
         """Returns the fingerprint of the data that the run began with, see `Data.fingerprint`; None if it has none."""
@@ -132,6 +132,7 @@ class RunDirectory:
         overwrite: bool = False,
         extra_flags: Mapping[str, str] | None = None,
         fingerprint: str | None = None,
+        out_fingerprint: str | None = None,
     ) -> None:
         """Takes the directory for this process: creates it, locks it, removes a run to be replaced.
 
@@ -143,6 +144,7 @@ class RunDirectory:
             extra_flags: Dict of flags that are written into the flag file but may change from one start to the
                 next, such as where the data lie.
             fingerprint: Text that identifies the data, or None. A run continues only with the data that it began with.
+            out_fingerprint: The same of the images of the out-distribution.
         """
         with _readable_errors(self.path):
             self.check(flags, overwrite=overwrite, complete=True)
@@ -150,24 +152,26 @@ class RunDirectory:
             (self.path / LOCK).touch()
             self._lock = self._take_lock()
             try:
-                self._take_over(flags, overwrite, extra_flags, fingerprint)
+                self._take_over(flags, overwrite, extra_flags, fingerprint, out_fingerprint)
             except BaseException:
                 self.release()
                 raise
 
-    def _take_over(self, flags, overwrite, extra_flags, fingerprint):
+    def _take_over(self, flags, overwrite, extra_flags, fingerprint, out_fingerprint):
         self.check(flags, overwrite=overwrite, complete=True)  # again: another process may have been here meanwhile
-        has_other_data = fingerprint is not None and self._fingerprint() not in (None, fingerprint)
-        if has_other_data and not overwrite:
+        changed = self._changed(fingerprint, out_fingerprint)
+        if changed and not overwrite:
             raise RunDirectoryError(
-                f"the data have changed since the run in {self.path} began; name another `run_dir`, or give "
+                f"{changed} have changed since the run in {self.path} began; name another `run_dir`, or give "
                 "`overwrite=True` to begin anew."
             )
-        if self.is_finished or has_other_data or self._differences(flags, complete=True):
+        if self.is_finished or changed or self._differences(flags, complete=True):
             self._remove()
         for leftover in [*self.path.glob(TEMPORARY + "*"), *self.path.glob(f"checkpoints/{TEMPORARY}*")]:
             leftover.unlink()
-        text = flag_files.write_run(flags, fingerprint=fingerprint, extra_flags=extra_flags)
+        text = flag_files.write_run(
+            flags, fingerprint=fingerprint, extra_flags=extra_flags, out_fingerprint=out_fingerprint
+        )
         write_text(self.path / _FLAGS, text)
         (self.path / "checkpoints").mkdir(exist_ok=True)  # after the flags, which make the directory a run
 
@@ -299,10 +303,24 @@ class RunDirectory:
         ]
 
     def _fingerprint(self):
-        return flag_files.read_run(_text(self.path / _FLAGS))[2] if (self.path / _FLAGS).exists() else None
+        return self._read_flags().fingerprint if (self.path / _FLAGS).exists() else None
+
+    def _changed(self, fingerprint, out_fingerprint):
+        """What has changed since the run began; None if nothing has, or it is not known."""
+        if not (self.path / _FLAGS).exists():
+            return None
+        there = self._read_flags()
+        if fingerprint is not None and there.fingerprint not in (None, fingerprint):
+            return "the data"
+        if out_fingerprint is not None and there.out_fingerprint not in (None, out_fingerprint):
+            return "the images of the out-distribution"
+        return None
+
+    def _read_flags(self) -> flag_files.RunFlags:
+        return flag_files.read_run(_text(self.path / _FLAGS))
 
     def _flags(self) -> dict[str, str]:
-        flags, _, _ = flag_files.read_run(_text(self.path / _FLAGS))
+        flags = self._read_flags().flags
         if not flags:
             raise RunDirectoryError(
                 f"{self.path / _FLAGS} is damaged: it holds no flags; name another `run_dir`, or remove it."
