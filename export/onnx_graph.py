@@ -1,5 +1,6 @@
 """Converts a network to ONNX by tf2onnx, and adds the guard before it and the decision behind it as ONNX nodes."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,8 @@ def _convert(what, function, shape, name, output):
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # it logs what it cannot convert, and writes a file nevertheless
     try:
+        with _inlined():
+            concrete = traced.get_concrete_function()
         proto, _ = tf2onnx.convert.from_function(traced, input_signature=[spec], opset=OPSET)
     except Exception as error:  # it can fail in any way
         cause = " ".join(str(error).split())[:300]
@@ -101,7 +104,8 @@ def _convert(what, function, shape, name, output):
         ) from error
     finally:
         logger.setLevel(level)
-    _embed_captured(proto, traced.get_concrete_function())
+    _embed_captured(proto, concrete)
+    _replace_missing(proto)
     missing = sorted({node.op_type for node in proto.graph.node if not onnx.defs.has(node.op_type, node.domain)})
     if missing:
         raise UnsupportedOpError(
@@ -114,6 +118,46 @@ def _convert(what, function, shape, name, output):
             f"The {what} must be a function of its {name} alone. Received: inputs and outputs {names}."
         )
     return proto
+
+
+@contextlib.contextmanager
+def _inlined():
+    """Lets functions within a traced function become part of it.
+
+    Keras compiles grouped convolutions by XLA, in a function of their own, which tf2onnx would leave as a call.
+    """
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+# What tf2onnx leaves as it is: an ONNX operation, and the operands of a subtraction behind it. That costs a unit in the
+# last place of 1.
+_DIFFERENCES = {"Erfc": ("Erf", ["one", "inner"]), "Expm1": ("Exp", ["inner", "one"])}
+
+
+def _replace_missing(proto):
+    """Replaces Erfc, of the exact GELU, and Expm1, of CELU."""
+    import onnx
+
+    nodes: list[Any] = []
+    for node in proto.graph.node:
+        if node.op_type not in _DIFFERENCES:
+            nodes.append(node)
+            continue
+        op, operands = _DIFFERENCES[node.op_type]
+        names = {"one": _own("one"), "inner": _own(f"{node.output[0]}/{op}")}
+        nodes.append(onnx.helper.make_node(op, node.input, [names["inner"]]))
+        nodes.append(onnx.helper.make_node("Sub", [names[name] for name in operands], node.output))
+    if len(nodes) > len(proto.graph.node):
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1), _own("one")))
+        del proto.graph.node[:]
+        proto.graph.node.extend(nodes)
 
 
 def _layers(network):

@@ -367,6 +367,33 @@ def test_vectors_have_no_image_signatures(tmp_path):
     onnx_graph.wrap(onnx_graph.convert_network(network, (2,)), model)
 
 
+def layers_that_tf2onnx_lacks():
+    """What ONNX has and tf2onnx alone does not convert."""
+    convolution = keras.layers.Conv2D
+    return {
+        "gelu": [convolution(6, 3, activation="gelu")],
+        "celu": [convolution(6, 3, activation="celu")],
+        "groups": [convolution(6, 3, groups=3)],
+        "dilated groups": [convolution(6, 3, groups=3, dilation_rate=2, padding="same")],
+        "groups in one dimension": [keras.layers.Reshape((64, 3)), keras.layers.Conv1D(6, 3, groups=3)],
+        "gelu of groups": [convolution(6, 3, groups=3, strides=2, activation="gelu"), keras.layers.Activation("gelu")],
+    }
+
+
+@pytest.mark.parametrize("name", layers_that_tf2onnx_lacks())
+def test_what_onnx_has_is_converted(name):
+    layers = [keras.Input((8, 8, 3)), *layers_that_tf2onnx_lacks()[name], keras.layers.Flatten(), keras.layers.Dense(2)]
+    network = keras.Sequential(layers)
+    proto = onnx_graph.convert_network(network, (8, 8, 3))
+    predictor = onnx_graph.Predictor(
+        onnx_graph.wrap(proto, ServingModel(network, image_shape=(8, 8, 3), num_classes=2)),
+        ServingModel(network, image_shape=(8, 8, 3), num_classes=2),
+    )
+    images = np.random.default_rng(0).random((5, 8, 8, 3), np.float32)
+    np.testing.assert_allclose(predictor.predict(images)["logits"], network.predict(images, verbose=0), atol=1e-5)
+    assert not tf.config.functions_run_eagerly()
+
+
 @keras.saving.register_keras_serializable("test_export")
 class Bessel(keras.layers.Layer):
     """An operation that ONNX does not have."""
