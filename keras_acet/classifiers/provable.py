@@ -212,6 +212,8 @@ class ProvableClassifier(Classifier):
                 f"{path} must hold a finished run. Received: one without results.json. Train it to the end: give its "
                 "training command again."
             )
+        if is_run:
+            RunDirectory(path).check_files()
         inner = load(path / facts.classifier, trusted=trusted)
         detector = NegativeHead.load(path / _DETECTOR)
         files = [path / _FACTS, path / _DETECTOR, *_files_of(path / facts.classifier)]

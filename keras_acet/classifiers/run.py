@@ -37,6 +37,7 @@ class RunClassifier(KerasClassifier):
             raise ValueError(
                 f"{path} must hold the trained network. Received: a run without model.keras. Train it again."
             )
+        run.check_files()
         classifier = cls(read_keras(model), path=path, sha256=sha256_of_files(path, [model]))
         classifier.flags = flags
         classifier.history = run.history()

@@ -57,7 +57,8 @@ def train(
 ) -> TrainingResult:
     """Trains a network as a recipe says and keeps the run in a directory.
 
-    A run that was killed goes on after its last completed epoch when this is called again with the same arguments. The
+    A run that was killed goes on after its last completed epoch when this is called again with the same arguments, and
+    one of fewer epochs, finished or not, where all else is the same; `notes` say what that means for its numbers. The
     seeds of Keras, Python and NumPy are set, and with `recipe.deterministic` TensorFlow is told to compute in one order
     for the rest of the process. Bit for bit the same numbers need that before TensorFlow's first operation, see
     `make_deterministic`; `notes` say where it came too late.
@@ -129,6 +130,7 @@ def prepare(
     steps_per_epoch = recipe.steps_per_epoch or data.steps_per_epoch
     parts = building.Parts(recipe, data, steps_per_epoch, data_dir=data_dir, download=download)
     model = building.model(recipe, parts)
+    planned = int(run.flags().get("epochs", recipe.epochs)) if run.last_checkpoint() else recipe.epochs
     there = run.fingerprint()  # it may be one of an earlier version, which goes on
     fingerprint = there if there is not None and data.is_of(there) else data.fingerprint
     run.claim(
@@ -145,6 +147,9 @@ def prepare(
         raise
     if parts.out:
         progress.notes.extend(parts.out.notes)
+    if progress.epoch and planned < recipe.epochs:
+        progress.extended_after.append(planned)
+        progress.notes.append(_extended(recipe, progress.epoch, planned))
     if not in_time:
         progress.notes.append(
             "TensorFlow was at work before: sums over several threads may differ in their last bits from another "
@@ -245,6 +250,7 @@ class PreparedRun:
                 "training_seconds": round(self.progress.seconds, 1),
                 "data_fingerprint": self.data.fingerprint,
                 "versions": version.installed_versions(),
+                **({"extended_after": self.progress.extended_after} if self.progress.extended_after else {}),
             }
         )
         return TrainingResult(
@@ -274,6 +280,17 @@ def make_deterministic() -> bool:
     except RuntimeError:  # TensorFlow is at work already
         return False
     return True
+
+
+def _extended(recipe: Recipe, epoch: int, planned: int) -> str:
+    """What is to be said of a run that goes on longer than it was to."""
+    begin = f"after epoch {epoch} a run of {planned} epochs goes on to {recipe.epochs}"
+    if recipe.schedule == "cosine":
+        return (
+            f"{begin}: until there the learning rate is that of {planned} epochs, then that of {recipe.epochs}, so the "
+            f"numbers are not those of a run of {recipe.epochs} epochs from the start"
+        )
+    return f"{begin}, and ends as a run of {recipe.epochs} epochs from the start"
 
 
 def _check_data(recipe: Recipe, data: Data) -> None:

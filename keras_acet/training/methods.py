@@ -62,7 +62,7 @@ def unused(settings: Mapping[str, Any]) -> dict[str, str]:
     read = METHODS[method].settings if method in METHODS else ()
     of_methods = {name for one in METHODS.values() for name in one.settings}
     found = {}
-    for name in settings:
+    for name in (name for name, value in settings.items() if value is not None):
         other, values = _NEEDS.get(name, ("", ()))
         if method in METHODS and name in of_methods and name not in read:
             found[name] = f"method={method}"

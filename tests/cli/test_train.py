@@ -41,7 +41,7 @@ def rows(run_dir):
 def outcome(run_dir):
     """Everything a run ends with, as bytes or numbers, without the time it took."""
     results = json.loads((run_dir / "results.json").read_text())
-    del results["training_seconds"]
+    del results["training_seconds"], results["sha256"]  # a .keras file holds the time at which it was saved
     weights = keras.saving.load_model(run_dir / "model.keras").get_weights()
     checkpoints = {
         path.name: {key: array.tobytes() for key, array in np.load(path).items() if key not in ("meta", "sha256")}

@@ -105,7 +105,6 @@ def test_settings_of_the_loop():
         "pool_size": "adversary=fresh",
         "refresh_probability": "adversary=fresh",
     }
-    assert ka.Recipe.for_dataset("digits", momentum=0.0, crop_padding=0).unused() == {"drop_epochs": "schedule=cosine"}
     sigmas = {"min_sigma", "max_sigma", "sigma_per"}
     assert set(ka.Recipe.for_dataset("digits", out="uniform").unused()) >= sigmas
     assert set(ka.Recipe.for_dataset("digits", out="outliers=2,uniform").unused()) >= sigmas

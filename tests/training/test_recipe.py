@@ -162,7 +162,7 @@ def test_three_lines_train_and_go_on(images_npz, tmp_path, capsys):
     assert result.table == json.loads((tmp_path / "run/results.json").read_text())["table"] == [{"set": "mine"}]
     assert result.network(np.zeros((1, 12, 12, 1), np.float32)).shape == (1, 3)
     assert result.notes == []
-    with pytest.raises(runs.RunDirectoryError, match=r"holds a finished run; name another `run_dir`, or give `overwr"):
+    with pytest.raises(runs.RunDirectoryError, match=r"holds a finished run; name another `run_dir`, give a large"):
         ka.train(recipe, data, tmp_path / "run")
 
     (tmp_path / "run/results.json").unlink()  # as if killed in the second epoch; the directory is free again
@@ -170,8 +170,8 @@ def test_three_lines_train_and_go_on(images_npz, tmp_path, capsys):
     again = ka.train(recipe, data, tmp_path / "run")
     assert [row["loss"] for row in again.history] == [row["loss"] for row in result.history]
     assert again.table == []
-    with pytest.raises(runs.RunDirectoryError, match="begun with other settings: `epochs` was 2, now 3|finished run"):
-        ka.train(dataclasses.replace(recipe, epochs=3), data, tmp_path / "run")
+    with pytest.raises(runs.RunDirectoryError, match="holds a finished run"):
+        ka.train(dataclasses.replace(recipe, epochs=1), data, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,7 @@ def test_finished_run_is_kept_until_it_is_overwritten(claimed, tmp_path):
     run.finish({"table": []})
     run.release()
     other = runs.RunDirectory(tmp_path / "run")
-    with pytest.raises(runs.RunDirectoryError, match="holds a finished run; name another `run_dir`, or give `over"):
+    with pytest.raises(runs.RunDirectoryError, match="holds a finished run; name another `run_dir`, give a larger"):
         other.check(FLAGS)
     other.check(FLAGS, overwrite=True)
     assert other.is_finished

@@ -14,9 +14,9 @@ history inside it, so a kill between two files neither loses nor doubles a row.
 
 # isort: off
 from keras_acet.training.runs.callbacks import NonFiniteLossError
-from keras_acet.training.runs.directory import Progress
 from keras_acet.training.runs.directory import RunDirectory
 from keras_acet.training.runs.directory import RunDirectoryError
+from keras_acet.training.runs.progress import Progress
 # isort: on
 
 __all__ = [

@@ -15,7 +15,8 @@ import tensorflow as tf
 from keras_acet.files import UnwritableError, write_text
 
 if TYPE_CHECKING:
-    from keras_acet.training.runs.directory import Progress, RunDirectory
+    from keras_acet.training.runs.directory import RunDirectory
+    from keras_acet.training.runs.progress import Progress
 
 
 class NonFiniteLossError(ArithmeticError):

@@ -6,46 +6,28 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
+from keras_acet._checks import Notice
 from keras_acet.datasets import sources
-from keras_acet.files import LOCK, TEMPORARY, Lock, UnwritableError, whole_file, write_text
+from keras_acet.files import LOCK, TEMPORARY, Lock, UnwritableError, sha256, sha256_of_file, whole_file, write_text
 from keras_acet.training import flag_files
 from keras_acet.training.runs.callbacks import AverageForValidation, Recorder, StopOnNonFiniteLoss
 from keras_acet.training.runs.checkpoints import OtherModelError, epoch_of, read_checkpoint, state, write_checkpoint
+from keras_acet.training.runs.progress import Progress
 
 _FLAGS = "flags.flags"
 _NUM_KEPT = 2
+_RESULTS = "results.json"
+_OWN_FILES = ("model.keras", "detector.keras", "provable.json", "metrics.csv")  # `results.json` holds their SHA-256
 
 
 class RunDirectoryError(ValueError):
     """A run directory that cannot be used as asked; the message says why and what to do."""
-
-
-class Progress:
-    """The progress of a run.
-
-    Attributes:
-        epoch: Number of completed epochs.
-        history: List of one dict per completed epoch, name -> number.
-        seconds: Time spent in these epochs.
-        notes: Lines for the user, on damaged checkpoints that had to be passed over.
-    """
-
-    def __init__(
-        self,
-        epoch: int = 0,
-        history: Iterable[dict[str, float]] = (),
-        seconds: float = 0.0,
-        notes: Iterable[str] = (),
-    ) -> None:
-        self.epoch = epoch
-        self.history = list(history)
-        self.seconds = seconds
-        self.notes = list(notes)
 
 
 class RunDirectory:
@@ -68,7 +50,7 @@ class RunDirectory:
     @property
     def is_finished(self) -> bool:
         """Whether the run came to its end: `results.json` is there."""
-        return (self.path / "results.json").exists()
+        return (self.path / _RESULTS).exists()
 
     def flags(self) -> dict[str, str]:
         """Returns the flags that make the run, a dict name -> text.
@@ -93,10 +75,48 @@ class RunDirectory:
         """Returns the rows of `metrics.csv`, one dict name -> number per epoch; [] if there is none.
 
         What a row leaves empty is not in its dict; what is no number is NaN.
+
+        Warns:
+            Notice: If the file is not the one that the finished run wrote; it counts as none.
         """
         path = self.path / "metrics.csv"
+        if path.exists() and not self._is_own(path):
+            warnings.warn(f"{path} is not the file that this run wrote, and is left out", Notice, stacklevel=2)
+            return []
         rows = csv.DictReader(_text(path).splitlines()) if path.exists() else []
         return [{name: _number(text) for name, text in row.items() if name and text} for row in rows]
+
+    def check_files(self) -> None:
+        """Raises `RunDirectoryError` if a file of the finished run was not written by it, such as a copied network.
+
+        Runs of earlier versions do not say; there nothing is checked.
+        """
+        flags = self._results().get("flags")
+        if flags is not None and flags != self.flags():
+            raise RunDirectoryError(
+                f"{self.path / _RESULTS} and {self.path / _FLAGS} are of two runs: their flags differ. Put back the "
+                "files of one run, or train it again."
+            )
+        for name in _OWN_FILES[:-1]:
+            if not self._is_own(self.path / name):
+                raise RunDirectoryError(
+                    f"{self.path / name} is not the file that this run wrote: its SHA-256 is another than in "
+                    f"{self.path / _RESULTS}. Put it back, or load it elsewhere, as a model without a run."
+                )
+
+    def _results(self) -> dict[str, Any]:
+        text = _text(self.path / _RESULTS) if self.is_finished else "{}"
+        try:
+            results = json.loads(text)
+        except ValueError:
+            results = None
+        if not isinstance(results, dict):
+            raise RunDirectoryError(f"{self.path / _RESULTS} is damaged: it holds no results; train the run again.")
+        return results
+
+    def _is_own(self, path):
+        digest = self._results().get("sha256", {}).get(path.name)
+        return digest is None or (path.exists() and sha256_of_file(path) == digest)
 
     def check(self, flags: Mapping[str, str], *, overwrite: bool = False, complete: bool = False) -> None:
         """Raises if `claim` with the same arguments would, and changes nothing on disk.
@@ -165,7 +185,9 @@ class RunDirectory:
                 f"{changed} have changed since the run in {self.path} began; name another `run_dir`, or give "
                 "`overwrite=True` to begin anew."
             )
-        if self.is_finished or changed or self._differences(flags, complete=True):
+        if not overwrite and self._goes_on_longer(flags, complete=True):
+            (self.path / _RESULTS).unlink(missing_ok=True)  # first: without it the run counts as unfinished
+        elif self.is_finished or changed or self._differing(flags, complete=True):
             self._remove()
         for leftover in [*self.path.glob(TEMPORARY + "*"), *self.path.glob(f"checkpoints/{TEMPORARY}*")]:
             leftover.unlink()
@@ -202,6 +224,8 @@ class RunDirectory:
         for path in reversed(self._checkpoints()):
             try:
                 meta, arrays = read_checkpoint(path, variables)
+                if meta.get("run") not in (None, self._identity()):
+                    raise OtherModelError("it is of another run")
             except Exception as error:  # a damaged file can fail in any way
                 of_other_model = of_other_model or isinstance(error, OtherModelError)
                 notes.append(f"{path} is damaged and passed over ({_one_line(error)})")
@@ -210,7 +234,8 @@ class RunDirectory:
                 variable.assign(array)
             if notes:
                 notes[-1] += f"; going on from {path}"
-            return Progress(meta["epoch"], meta["history"], meta["seconds"], notes)
+            extended_after = meta.get("extended_after", [])
+            return Progress(meta["epoch"], meta["history"], meta["seconds"], notes, extended_after)
         if of_other_model:
             raise RunDirectoryError(
                 f"the run in {self.path} cannot go on: {'; '.join(notes)}. Name another `run_dir`, or remove this one."
@@ -233,6 +258,7 @@ class RunDirectory:
         """Writes `checkpoints/epoch-NNNN.npz` and removes all but the last two."""
         path = self.path / "checkpoints" / f"epoch-{progress.epoch:04d}.npz"
         meta = {"epoch": progress.epoch, "seconds": progress.seconds, "history": progress.history}
+        meta |= {"run": self._identity()} | _if_any("extended_after", progress.extended_after)
         write_checkpoint(path, state(model), meta)
         self.remove_old_checkpoints(progress)
 
@@ -257,9 +283,16 @@ class RunDirectory:
         """Writes `results.json`, which marks the run as finished.
 
         Args:
-            results: Dict that the `json` module can write.
+            results: Dict that the `json` module can write; the SHA-256 of the run's other files goes into it.
         """
-        write_text(self.path / "results.json", json.dumps(results, indent=2) + "\n")
+        paths = [self.path / name for name in _OWN_FILES if (self.path / name).exists()]
+        complete = {**results, "sha256": {path.name: sha256_of_file(path) for path in paths}}
+        write_text(self.path / _RESULTS, json.dumps(complete, indent=2) + "\n")
+
+    def _identity(self) -> str:
+        """What a run is known by: its flags but the number of epochs, which may grow, and its data."""
+        flags = {name: text for name, text in self._flags().items() if name != "epochs"}
+        return sha256(json.dumps([flags, self._fingerprint()], sort_keys=True))[:16]
 
     def _checkpoints(self):
         paths = (self.path / "checkpoints").glob("epoch-*.npz")
@@ -274,11 +307,17 @@ class RunDirectory:
             ) from None
 
     def _check_same_run(self, flags, complete):
+        if self._goes_on_longer(flags, complete):
+            return
         if self.is_finished:
             raise RunDirectoryError(
-                f"{self.path} holds a finished run; name another `run_dir`, or give `overwrite=True` to replace it."
+                f"{self.path} holds a finished run; name another `run_dir`, give a larger number of `epochs` to go on, "
+                "or `overwrite=True` to replace it."
             )
-        differences = self._differences(flags, complete)
+        differences = [
+            f"`{name}` was {there or 'not given'}, now {now or 'not given'}"
+            for name, (there, now) in self._differing(flags, complete).items()
+        ]
         if differences:
             more = f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
             raise RunDirectoryError(
@@ -286,9 +325,18 @@ class RunDirectory:
                 f"go on, those in {self.path / _FLAGS}, name another `run_dir`, or give `overwrite=True` to replace it."
             )
 
-    def _differences(self, flags, complete):
+    def _goes_on_longer(self, flags, complete):
+        """Whether the run is there, and all that differs is a larger number of epochs."""
+        differing = self._differing(flags, complete)
+        if set(differing) != {"epochs"} or self.last_checkpoint() is None:
+            return False
+        there, now = differing["epochs"]
+        return (_number(now) or 0) > (_number(there) or 0)
+
+    def _differing(self, flags, complete):
+        """Name -> the texts there and now, None where there is none."""
         if not (self.path / _FLAGS).exists():
-            return []
+            return {}
         there = self._flags()
         own_files = sources.parse(there.get("dataset", ""))
         if own_files is not None:  # runs once stored the path as it was given
@@ -296,11 +344,7 @@ class RunDirectory:
         names = [name for name in there if name in flags] + [name for name in flags if name not in there]
         if complete:
             names += [name for name in there if name not in flags]
-        return [
-            f"`{name}` was {there.get(name, 'not given')}, now {flags.get(name, 'not given')}"
-            for name in names
-            if there.get(name) != flags.get(name)
-        ]
+        return {name: (there.get(name), flags.get(name)) for name in names if there.get(name) != flags.get(name)}
 
     def _fingerprint(self):
         return self._read_flags().fingerprint if (self.path / _FLAGS).exists() else None
@@ -330,7 +374,7 @@ class RunDirectory:
     def _remove(self):
         # The order allows for a kill at any point: while results.json exists the run counts as finished, and while the
         # flags exist the directory counts as a run, so the same command removes the rest.
-        last = [self.path / "results.json", self.path / _FLAGS]
+        last = [self.path / _RESULTS, self.path / _FLAGS]
         first = [entry for entry in self.path.iterdir() if entry not in last and entry.name != LOCK]
         for entry in [*first, *last]:
             if entry.is_dir() and not entry.is_symlink():
@@ -352,6 +396,10 @@ def _number(text):
     except (TypeError, ValueError):
         return float("nan")
     return int(number) if number.is_integer() and "." not in text else number
+
+
+def _if_any(name, value):
+    return {name: value} if value else {}
 
 
 def _is_hidden(name):
