@@ -13,7 +13,7 @@ import tempfile
 
 import numpy as np
 
-from keras_acet.files import sha256_of_file
+from keras_acet.files import sha256_of_file, writing
 
 from .clients.images import takes_files
 
@@ -76,6 +76,12 @@ def write_demo(
     labels = _labels(labels, images, about["data"]["num_classes"])
     check_directory(directory)
     runtime = fetch_runtime()
+    with writing(directory):
+        _write_page(directory, runtime, metadata, model, pixels, labels)
+    return directory
+
+
+def _write_page(directory, runtime, metadata, model, pixels, labels):
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=directory.parent) as scratch:
         folder = pathlib.Path(scratch) / "new"
@@ -86,7 +92,6 @@ def write_demo(
         (folder / "examples.json").write_text(json.dumps({"labels": labels}) + "\n", encoding="utf-8")
         (folder / "examples.bin").write_bytes(pixels.astype("<f4").tobytes())
         _put(folder, directory, pathlib.Path(scratch) / "old")
-    return directory
 
 
 def check_directory(directory: str | os.PathLike[str]) -> None:

@@ -145,7 +145,7 @@ def _replace_missing(proto):
     """Replaces Erfc, of the exact GELU, and Expm1, of CELU."""
     import onnx
 
-    nodes: list[Any] = []
+    nodes = []
     for node in proto.graph.node:
         if node.op_type not in _DIFFERENCES:
             nodes.append(node)

@@ -89,15 +89,15 @@ def export_model(
     directory = pathlib.Path(directory) / name
     check_version(directory, version)
     weights = _weights(classifier)
-    classifier = _keras_classifier(classifiers.check(classifier, data))
     tell = progress or (lambda text: None)
-    source = Source(classifier, data, protocol.score)
-    for artifact in chosen:  # before the attacks, which take longest
-        artifact.limits(source)
-    measurements = Measurements(classifier, data, protocol.for_data(data), suite, store or evaluation.Store(), tell)
-    subject = _subject(name, source, measurements, threshold, resize)
-    about, subjects = _with_variants(subject, chosen, tell)
-    with new_version(directory, version) as new:
+    with new_version(directory, version) as new:  # at once: another process may be at this version
+        classifier = _keras_classifier(classifiers.check(classifier, data))
+        source = Source(classifier, data, protocol.score)
+        for artifact in chosen:  # before the attacks, which take longest
+            artifact.limits(source)
+        measurements = Measurements(classifier, data, protocol.for_data(data), suite, store or evaluation.Store(), tell)
+        subject = _subject(name, source, measurements, threshold, resize)
+        about, subjects = _with_variants(subject, chosen, tell)
         _write(new.folder, about, chosen, subjects, tell)
         if any(sha256(np.asarray(weight)) != before for weight, before in weights):
             raise verification.VerificationError(

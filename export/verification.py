@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_acet._prediction import as_float
+from keras_acet.files import writing
 from keras_acet.serving import deciding
 
 from .artifacts.base import Artifact, Live, Load, source_of
@@ -182,7 +183,8 @@ def run(path: pathlib.Path, found: list[Case], runtime: str, load: Load) -> list
         parts = [(i, case.signature, one) for i, case in enumerate(found) for one in _parts(case)]
         calls = [{"signature": name, "inputs": {n: f"{j}/{n}" for n in one}} for j, (_, name, one) in enumerate(parts)]
         inputs = {f"{j}/{name}": array for j, (*_, one) in enumerate(parts) for name, array in one.items()}
-        np.savez(folder / "inputs.npz", **inputs)
+        with writing(folder):
+            np.savez(folder / "inputs.npz", **inputs)
         request = {
             "source": source_of(load),
             "function": load.__name__,

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-from keras_acet.files import Lock, sync
+from keras_acet.files import Lock, sha256, sync
 
 _TEMPORARY = ".keras_acet-export-"
 
@@ -68,14 +68,15 @@ def new_version(directory: str | os.PathLike[str], version: int | None = None) -
         `NewVersion`.
 
     Raises:
-        ValueError: If the version exists, before or after the body; the folder goes then, too.
+        ValueError: If the version exists, before or after the body, or another process writes it; the folder goes then,
+            too.
     """
     directory = pathlib.Path(directory)
     check_version(directory, version)
     missing = [parent for parent in directory.parents if not parent.exists()]
     directory.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _locked_folder(directory.parent) as folder:
+        with _locked_folder(directory, version) as folder:
             new = NewVersion(folder)
             yield new
             _sync_tree(folder)
@@ -104,10 +105,16 @@ def _rename(folder, directory, version):
 
 
 @contextlib.contextmanager
-def _locked_folder(parent):
+def _locked_folder(directory, version):
+    parent, prefix = directory.parent, f"{_TEMPORARY}{sha256(directory.name)[:8]}-{version}-"
     with Lock(parent):  # nobody takes a folder that is not locked yet for an abandoned one
         _remove_abandoned(parent)
-        folder = pathlib.Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+        if version is not None and any(parent.glob(prefix + "*")):
+            raise ValueError(
+                f"Another process writes version {version} of {directory.name} in {parent}. Wait for it, or leave the "
+                "number out to take the next one."
+            )
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         lock = Lock(folder)
     try:
         mask = os.umask(0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_acet._prediction import as_float
+from keras_acet.files import writing
 
 from .. import onnx_graph
 from .base import Subject, Variant
@@ -56,7 +57,7 @@ def quantize(network_proto: "onnx.ModelProto", images: np.ndarray) -> "onnx.Mode
     import onnx
     from onnxruntime import quantization
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, writing(pathlib.Path(folder)):
         source, prepared, target = (pathlib.Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "int8"))
         onnx.save(network_proto, source)
         quantization.quant_pre_process(source, prepared, skip_symbolic_shape=True)

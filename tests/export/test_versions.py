@@ -52,8 +52,17 @@ def test_a_version_that_appears_meanwhile(tmp_path):
         pytest.raises(ValueError, match="Version 3 of name exists already"),
         versions.new_version(tmp_path / "name", 3),
     ):
-        write(tmp_path / "name", 3)
+        (tmp_path / "name" / "3" / "inner").mkdir(parents=True)
     assert sorted(os.listdir(tmp_path)) == ["name"]
+
+
+def test_a_number_that_another_process_is_at_is_refused_at_once(tmp_path):
+    with versions.new_version(tmp_path / "name", 3) as new:
+        with pytest.raises(ValueError, match=r"Another process writes version 3 of name in .* Wait for it, or leave"):
+            write(tmp_path / "name", 3)
+        assert write(tmp_path / "name") == "1", "the next free one"
+        assert write(tmp_path / "other", 3) == "3", "of another model"
+    assert new.path.name == "3" and sorted(os.listdir(tmp_path)) == ["name", "other"]
 
 
 def test_a_failure_leaves_nothing(tmp_path):
