@@ -19,6 +19,7 @@ with commands.quiet_start():
     import numpy as np
 
     from keras_acet import classifiers, theory
+    from keras_acet.evaluation import scaling
     from keras_acet.report.figures.rays import confidence_along_rays
     from keras_acet.report.figures.style import drawing
 
@@ -41,7 +42,7 @@ def run(call):
     commands.check_output("output", flags.output)
     with call.user_errors():
         models = [classifiers.load(path) for path in paths]
-        networks = [(model.name, theory.PiecewiseAffine(model.network)) for model in models]
+        networks = [(model.name, scaling.exact_network(model)) for model in models]
     grown = {}
     for kind in ("uniform images", "random directions"):
         for name, network in networks:

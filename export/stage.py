@@ -140,9 +140,11 @@ def _check_arguments(name, threshold, score):
                 f"`threshold` must be '95', '99', 'conformal' or a number. Received: threshold={threshold!r}."
             )
         score.check_threshold(float(threshold))
-    if not name or name.startswith(".") or any(letter in "/\\:" or not letter.isprintable() for letter in name):
+    is_odd = any(letter in "/\\:" or not letter.isprintable() for letter in name)
+    if not name or name.startswith(".") or is_odd or len(os.fsencode(name)) > 255:
         raise ValueError(
-            f"`name` must be usable as the name of a folder: not hidden, without / \\ and :. Received: name={name!r}."
+            "`name` must be usable as the name of a folder: not hidden, without / \\ and :, at most 255 bytes. "
+            f"Received: name={name!r}."
         )
 
 

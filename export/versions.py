@@ -27,6 +27,10 @@ def check_version(directory: str | os.PathLike[str], version: int | None) -> Non
         raise ValueError(f"{directory} cannot hold versions: {existing} is a file. Name another place.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ValueError(f"{directory} cannot be written: {existing} is not writable. Name another place.")
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=_TEMPORARY, dir=existing))  # what is allowed may fail all the same
+    except OSError as error:
+        raise ValueError(f"{directory} cannot be written: {existing} takes no folder. {error}.") from error
     if directory.exists() and directory.stat().st_dev != directory.resolve().parent.stat().st_dev:
         raise ValueError(
             f"{directory} must lie on the file system of its parent, or no version could be renamed into it. Received: "

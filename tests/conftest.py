@@ -75,7 +75,7 @@ def start_script(_server, tmp_path_factory):
 @pytest.fixture
 def run_row(start_script, request):
     """Function that runs a script and returns `(code, stdout, stderr)`; one that hangs is ended."""
-    seconds = 5 if request.node.get_closest_marker("xfail") else 60
+    seconds = 10 if request.node.get_closest_marker("xfail") else 60
 
     def run(script, arguments, cwd):
         done = start_script(script, arguments, cwd, seconds).wait()

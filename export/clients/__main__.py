@@ -6,11 +6,11 @@ PROGRAM onnx --model runs/digits-acet/export/digits-acet/1/model.onnx --threshol
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Sequence
 
+from .about import read_about
 from .decoding import read_file
 from .errors import UserError
 
@@ -70,12 +70,10 @@ def _rest(arguments):
     about = None
     if arguments.metadata:
         try:
-            about = json.loads(pathlib.Path(arguments.metadata).read_text(encoding="utf-8"))
-            about["data"]["class_names"][0], about["input"]["shape"], about["input"]["resize"]
-        except (OSError, ValueError) as error:
+            text = pathlib.Path(arguments.metadata).read_bytes()
+        except OSError as error:
             raise UserError(f"--metadata={arguments.metadata} cannot be read: {error}") from error
-        except (LookupError, TypeError) as error:
-            raise UserError(f"--metadata={arguments.metadata} is no metadata.json of an exported model") from error
+        about = read_about(text, f"--metadata={arguments.metadata}")
     return RestClient(
         arguments.server, arguments.model, version=arguments.version, threshold=arguments.threshold, about=about
     )

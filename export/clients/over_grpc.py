@@ -1,12 +1,12 @@
 """Asks TensorFlow Serving over gRPC; needs grpcio and tensorflow-serving-api, which imports TensorFlow."""
 
 import contextlib
-import json
 import os
 import sys
 from typing import Any
 
 from . import images
+from .about import check_threshold, read_about
 from .errors import UserError
 
 _SECONDS = 30
@@ -43,7 +43,9 @@ class GrpcClient:
         self._server, self._model, self._version, self._threshold = server, model, version, threshold
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server))
         # A server that batches takes a request without inputs if it does not ask for all outputs of the signature.
-        self._about = json.loads(self._predict("metadata", {}, outputs=["json"])["json"].item())
+        text = self._predict("metadata", {}, outputs=["json"])["json"].item()
+        self._about = read_about(text, f"{model} at {server}")
+        check_threshold(threshold, self._about)
 
     def classify(self, content: bytes) -> dict[str, Any]:
         """Classifies a PNG or JPEG file.

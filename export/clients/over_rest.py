@@ -9,6 +9,7 @@ import urllib.request
 from typing import Any
 
 from . import decoding, images
+from .about import check_threshold
 from .errors import UserError
 
 _SECONDS = 30
@@ -35,6 +36,7 @@ class RestClient:
         threshold: float | None = None,
         about: dict[str, Any] | None = None,
     ) -> None:
+        check_threshold(threshold, about)
         self._server = (server if "://" in server else f"http://{server}").rstrip("/")
         kind = "versions" if version and version.isdecimal() else "labels"
         suffix = f"/{kind}/{urllib.parse.quote(version, safe='')}" if version else ""

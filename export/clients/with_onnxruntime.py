@@ -1,12 +1,12 @@
 """Runs the ONNX file itself; needs onnxruntime and pillow, neither a server nor TensorFlow."""
 
-import json
 import os
 from typing import Any
 
 import numpy as np
 
 from . import images
+from .about import check_threshold, read_about
 from .errors import UserError
 
 
@@ -34,7 +34,11 @@ class OnnxModel:
         properties = self._session.get_modelmeta().custom_metadata_map
         if "metadata" not in properties:
             raise UserError(f"{path} is no exported model: it holds no metadata")
-        self._about = json.loads(properties["metadata"])
+        self._about = read_about(properties["metadata"], path)
+        missing = {"label", "confidence", "accepted"} - {output.name for output in self._session.get_outputs()}
+        if missing:
+            raise UserError(f"{path} is no exported model: it has no output {min(missing)}")
+        check_threshold(threshold, self._about)
         self._more: dict[str, np.ndarray] = {} if threshold is None else {"threshold": np.array(threshold, np.float32)}
 
     def classify(self, content: bytes) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class Call:
     flags: absl_flags.FlagValues
     argv: Sequence[str]
     given: dict[str, str] = dataclasses.field(default_factory=dict)
+    _held: list[list[str]] = dataclasses.field(default_factory=list)
 
     @property
     def program(self) -> str:
@@ -67,10 +68,14 @@ class Call:
         return shlex.join([*program, *self.argv[1:]])
 
     def note(self, text: object) -> None:
-        """Writes a line to stderr that names the program."""
+        """Writes a line to stderr that names the program; within `user_errors`, at its end."""
         sys.stdout.flush()
         text = re.sub(r"\x1b\[[0-9;]*m", "", str(text))  # Keras colours some of its messages
-        print(f"{self.program}: {' '.join(text.split())}", file=sys.stderr)
+        line = " ".join(text.split())
+        if self._held:
+            self._held[-1].append(line)
+        else:
+            print(f"{self.program}: {line}", file=sys.stderr)
 
     def note_as_flags(self, text: str) -> None:
         """Writes a line of the library's to stderr, its arguments as flags."""
@@ -85,11 +90,19 @@ class Call:
 
     @contextlib.contextmanager
     def user_errors(self) -> Iterator[None]:
-        """Turns the library's complaints about what the user gave into `UserError`, its arguments into flags."""
+        """Turns the library's complaints about what the user gave into `UserError`, its arguments into flags.
+
+        Notes wait until all is accepted, so that an error is the only line.
+        """
+        self._held.append([])
         try:
             yield
         except (ValueError, OSError, ImportError) as error:
             raise UserError(as_flags(str(error), self.flags)) from error
+        finally:
+            notes = self._held.pop()
+        for line in notes:
+            self.note(line)
 
 
 @dataclasses.dataclass(frozen=True)

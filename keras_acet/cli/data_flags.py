@@ -113,7 +113,20 @@ def data_settings(classifier: Any) -> dict[str, str]:
 
     extra = runs.RunDirectory(classifier.path).extra_flags()
     known = {} if classifier.trained_on is None else {"fingerprint": classifier.trained_on}
+    if "dataset" not in classifier.flags:
+        raise ValueError(f"{classifier.path / 'flags.flags'} is damaged: it names no data set. Train the run again.")
     return {"name": classifier.name, **known, **extra, **classifier.flags}
+
+
+def _number(run: dict[str, str], name: str, default: float = 0.0) -> float:
+    """A number in the flags of a run."""
+    text = run.get(name, default)
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f"the flags of {run['name']} are damaged: --{name}={text} is no number. Train the run again."
+        ) from None
 
 
 def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, resize: bool = False) -> Any:
@@ -135,7 +148,7 @@ def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, 
                     f"{other['name']} --{flag}={other.get(flag)}; evaluate them one by one"
                 )
     _check_calibration(values, settings)
-    size = values.image_size or (int(first["image_size"]) if "image_size" in first else None)
+    size = values.image_size or (int(_number(first, "image_size")) if "image_size" in first else None)
     data_dir = values.data_dir or first.get("data_dir")
     data = datasets.load(
         values.dataset or first["dataset"],
@@ -145,7 +158,7 @@ def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, 
         download=False,
         # The smallest fraction of all runs: these images were kept out of training by every one of them.
         calibration_fraction=min(
-            (float(run.get("calibration_fraction", 0)) for run in settings), default=values.calibration_fraction or 0.0
+            (_number(run, "calibration_fraction", 0) for run in settings), default=values.calibration_fraction or 0.0
         ),
     )
     for run in settings:
@@ -188,7 +201,7 @@ def _check_same(data: Any, run: dict[str, str], *, is_its_own: bool) -> None:
         text = f"which data {run['name']} was trained on is not known, so nothing here counts as held out"
         warnings.warn(text, Notice, stacklevel=2)
         return
-    fraction = float(run.get("calibration_fraction", 0))
+    fraction = _number(run, "calibration_fraction", 0)
     if is_its_own and not data.is_of(run["fingerprint"], calibration_fraction=fraction):
         raise ValueError(
             f"the data of {run['name']} have changed since it was trained: other images, labels, classes or another "
@@ -210,7 +223,7 @@ def protocol(
     """
     from keras_acet import evaluation
 
-    radii = sorted({float(run["eval_epsilon"]) for run in settings if "eval_epsilon" in run})
+    radii = sorted({_number(run, "eval_epsilon") for run in settings if "eval_epsilon" in run})
     if len(radii) > 1 and numbers["epsilon"] is None:
         raise ValueError(f"the runs have different --eval_epsilon, {radii}; say with --epsilon at which to attack them")
     chosen = evaluation.Protocol(epsilon=radii[0] if radii else 0.3, seed=values.seed)

@@ -11,6 +11,8 @@ The points that attacks find on one network are also tried on the others. If an 
 command again to continue: the results of finished sets are stored in the report directory, under scores/.
 """
 
+import collections
+import os
 import pathlib
 from typing import Any
 
@@ -145,6 +147,9 @@ def _paths(flags: absl_flags.FlagValues) -> list[str]:
         raise commands.UserError("name at least one --run_dir=RUN or --model=PATH")
     for path in commands.split(flags.run_dir):
         data_flags.check_is_run(path)
+    twice = [path for path, count in collections.Counter(map(os.path.realpath, paths)).items() if count > 1]
+    if twice:
+        raise commands.UserError(f"name each classifier once; {twice[0]} is there twice")
     data_flags.check_interface(flags)
     if not flags.run_dir and not flags.dataset:
         raise commands.UserError("--model needs --dataset, what to evaluate on")

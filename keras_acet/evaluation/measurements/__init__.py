@@ -65,7 +65,7 @@ def defaults(
         List of `Measurement`, to be shortened or extended.
 
     Raises:
-        ValueError: If there is no measurement of a name.
+        ValueError: If there is no measurement of a name, or none is left.
 
     Example:
 
@@ -77,7 +77,10 @@ def defaults(
     for name, kind in _MEASUREMENTS.items():
         if not only and kind.is_default(protocol, data):
             chosen.setdefault(name, kind())
-    return [chosen[name] for name in _MEASUREMENTS if name in chosen and name not in skip]
+    kept = [chosen[name] for name in _MEASUREMENTS if name in chosen and name not in skip]
+    if not kept:
+        raise ValueError(f"Nothing is left to measure: `skip` leaves out all that was chosen, {', '.join(chosen)}.")
+    return kept
 
 
 def resolved(measurements: Iterable[Measurement], protocol: Protocol, data: Data) -> list[Measurement]:
