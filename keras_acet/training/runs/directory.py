@@ -91,8 +91,10 @@ class RunDirectory:
 
         Runs of earlier versions do not say; there nothing is checked.
         """
-        flags = self._results().get("flags")
-        if flags is not None and flags != self.flags():
+        results, flags = self._results(), self.flags()
+        if "sha256" not in results:
+            return
+        if any(flags.get(name, text) != text for name, text in results.get("flags", {}).items()):
             raise RunDirectoryError(
                 f"{self.path / _RESULTS} and {self.path / _FLAGS} are of two runs: their flags differ. Put back the "
                 "files of one run, or train it again."
