@@ -66,13 +66,14 @@ def _levels(content, size):
             # As Pillow does it. The defaults of TensorFlow differ from it by up to 16 levels.
             lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE", fancy_upscaling=True),
         )
-    return _turned(levels, orientation)
+    levels = _turned(levels, orientation)
+    return tf.ensure_shape(levels, (*size, 3)) if size else levels
 
 
 def _turned(levels, orientation):
     """As `decoding` turns an image upright."""
     for orientations, turn in (
-        ((5, 6, 7, 8), lambda image: tf.transpose(image, (1, 0, 2))),
+        ((5, 6, 7, 8), _crossed),
         ((3, 4, 7, 8), lambda image: tf.reverse(image, (0,))),
         ((2, 3, 6, 7), lambda image: tf.reverse(image, (1,))),
     ):
@@ -84,36 +85,44 @@ def _turned(levels, orientation):
 def _fit(levels, image_shape):
     """As `decoding.fit`."""
     height, width, num_channels = image_shape
-    levels = _resampled(_resampled(levels, width, axis=1), height, axis=0)
-    pixels = tf.cast(tf.ensure_shape(levels, (height, width, 3)), tf.float32)
+
+    def resized():
+        return _resampled(_crossed(_resampled(_crossed(levels), width)), height)
+
+    if levels.shape[:2] != (height, width):
+        is_other = tf.reduce_any(tf.shape(levels)[:2] != (height, width))
+        levels = tf.ensure_shape(tf.cond(is_other, resized, lambda: levels), (height, width, 3))
+    pixels = tf.cast(levels, tf.float32)
     if num_channels == 1:
         pixels = tf.reduce_sum(pixels, axis=-1, keepdims=True) / 3.0
     return pixels / 255.0
 
 
-def _resampled(levels, size, axis):
-    """Resizes one axis of a uint8 image by a triangle filter, in Pillow's integer arithmetic."""
-    old_size = tf.shape(levels)[axis]
+def _crossed(levels):
+    return tf.transpose(levels, (1, 0, 2))
+
+
+def _resampled(levels, size):
+    """Gives a uint8 image so many rows by a triangle filter, in Pillow's integer arithmetic."""
+    old_size = tf.shape(levels)[0]
     scale = tf.cast(old_size, tf.float64) / size
     support = tf.maximum(scale, 1.0)
     centers = (tf.range(size, dtype=tf.float64) + 0.5) * scale
-    first = tf.maximum(tf.cast(centers - support + 0.5, tf.int32), 0)  # pixel under the triangle of each new one
+    first = tf.maximum(tf.cast(centers - support + 0.5, tf.int32), 0)  # row under the triangle of each new one
     last = tf.minimum(tf.cast(centers + support + 0.5, tf.int32), old_size)
-    pixels = first[:, None] + tf.range(tf.reduce_max(last - first))
-    weights = 1.0 - tf.abs(tf.cast(pixels, tf.float64) - centers[:, None] + 0.5) * (1.0 / support)
-    weights = tf.where(pixels < last[:, None], tf.maximum(weights, 0.0), 0.0)
+    rows = first[:, None] + tf.range(tf.reduce_max(last - first))
+    weights = 1.0 - tf.abs((tf.cast(rows, tf.float64) - centers[:, None] + 0.5) * (1.0 / support))
+    weights = tf.where(rows < last[:, None], tf.maximum(weights, 0.0), 0.0)
     weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
     weights = tf.cast(weights * 2**22 + 0.5, tf.int32)  # so that a sum of levels stays below 2**31
-    column = (-1, 1, 1) if axis == 0 else (1, -1, 1)
 
     def add(i, total):
-        taken = tf.gather(levels, tf.minimum(pixels[:, i], old_size - 1), axis=axis)
-        return i + 1, total + tf.cast(taken, tf.int32) * tf.reshape(weights[:, i], column)
+        taken = tf.gather(levels, tf.minimum(rows[:, i], old_size - 1))
+        return i + 1, total + tf.cast(taken, tf.int32) * weights[:, i, None, None]
 
-    shape = tf.tensor_scatter_nd_update(tf.shape(levels), [[axis]], [size])
-    count = tf.shape(pixels)[1]
-    _, total = tf.while_loop(lambda i, _: i < count, add, (0, tf.fill(shape, 2**21)), parallel_iterations=1)
-    return tf.cond(old_size == size, lambda: levels, lambda: tf.cast(total // 2**22, tf.uint8))
+    count, start = tf.shape(rows)[1], tf.fill((size, tf.shape(levels)[1], 3), 2**21)
+    _, total = tf.while_loop(lambda i, _: i < count, add, (0, start), parallel_iterations=1)
+    return tf.cast(total // 2**22, tf.uint8)
 
 
 def _number(data, start, size, *, is_little=False):

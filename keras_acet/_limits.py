@@ -8,6 +8,7 @@ the export's manifests has room for it beside TensorFlow and the network.
 # One image.
 MAX_IMAGE_BYTES = 64 * 2**20  # of the encoded file
 MAX_IMAGE_PIXELS = 2**25  # height times width, 33.5 megapixels
+MAX_IMAGE_SIDE = 2**14
 
 # One set of images.
 MAX_SET_BYTES = 2**33  # of the decoded arrays as they are kept: 8 GiB

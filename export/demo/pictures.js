@@ -4,9 +4,9 @@
 
 const MAX_BYTES = 64 * 2 ** 20; // of a file
 const MAX_PIXELS = 2 ** 25;
-const MAX_SIDE = 65500;
+const MAX_SIDE = 2 ** 14;
 const MAX_SEGMENTS = 1000; // of a JPEG file, or of a PNG file before its pixels
-const MAX_SCANS = 100;
+const MAX_SCANS = 50;
 
 const BIT_DEPTHS = { 0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16] }; // by type of colour
 const NUM_SAMPLES = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };

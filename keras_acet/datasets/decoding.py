@@ -32,9 +32,9 @@ if TYPE_CHECKING:  # those who only read a file do without NumPy and Pillow
 
 MAX_BYTES = 64 * 2**20  # of a file
 MAX_PIXELS = 2**25  # height times width
-MAX_SIDE = 65500  # as libjpeg has it
+MAX_SIDE = 2**14
 MAX_SEGMENTS = 1000  # of a JPEG file, or of a PNG file before its pixels
-MAX_SCANS = 100  # each runs over all pixels of a progressive JPEG file
+MAX_SCANS = 50  # each runs over all pixels of a progressive JPEG file
 
 SERVED = ("PNG", "JPEG")  # what a served model takes
 READ = (*SERVED, "GIF", "BMP")  # what training and evaluation take

@@ -63,12 +63,13 @@ def test_the_header_of_other_kinds_is_judged_too():
     bmp = bytearray(NOT_SERVED["BMP"])
     bmp[18:26] = (2**16).to_bytes(4, "little") + (2**10).to_bytes(4, "little")
     for content, size in ((large, "65535 x 65535"), (bmp, "65536 x 1024")):
-        with pytest.raises(ValueError, match=f"it has {size} pixels; at most 33554432 in all and 65500 a side"):
+        with pytest.raises(ValueError, match=f"it has {size} pixels; at most 33554432 in all and 16384 a side"):
             decoding.decode(bytes(content), decoding.READ)
 
 
 def test_limits_are_those_of_the_package(monkeypatch, tmp_path):
     assert (decoding.MAX_BYTES, decoding.MAX_PIXELS) == (_limits.MAX_IMAGE_BYTES, _limits.MAX_IMAGE_PIXELS)
+    assert decoding.MAX_SIDE == _limits.MAX_IMAGE_SIDE
     monkeypatch.setattr(decoding, "MAX_BYTES", 2**20)
     path = tmp_path / "a.png"
     path.write_bytes(GOOD["colour PNG"][0] + bytes(2**20))

@@ -1,4 +1,8 @@
 import functools
+import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -72,6 +76,42 @@ def test_damaged_files_are_seen_alike():
             # Two versions of libjpeg fill in what is missing in their own ways.
             np.testing.assert_allclose(served, pixels, atol=1.01 / 255)
     assert 100 < num_seen < 800
+
+
+_MEASURE = """
+import io, resource, sys
+import numpy as np, tensorflow as tf
+from helpers import pictures
+from keras_acet.export import image_graph
+from PIL import Image
+
+def decode(files, resize):
+    return np.isfinite(image_graph.decode(tf.constant(files), (12, 16, 3), resize=resize)).all(axis=(1, 2, 3)).tolist()
+
+def rise(do):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    done = do()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, done
+
+good = pictures.good()["colour PNG"][0]
+stream = io.BytesIO()
+Image.new("L", (9000, 9000)).save(stream, "JPEG", quality=10)
+gif = b"GIF89a" + (9000).to_bytes(2, "little") * 2 + bytes(9)
+for resize in (False, True):
+    assert decode([good], resize) == [True]
+    for bomb in (pictures.bomb(12000, 12000), stream.getvalue(), gif):
+        megabytes, decoded = rise(lambda: decode([good, bomb, good], resize))
+        assert decoded == [True, False, True] and megabytes < 50, (resize, bomb[:4], megabytes, decoded)
+"""
+
+
+@pytest.mark.slow
+def test_bombs_cost_a_server_no_memory():
+    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(pictures.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-500:]
 
 
 def test_the_clients_have_a_copy_of_the_decoder():

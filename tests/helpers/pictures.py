@@ -238,8 +238,9 @@ def bad():
         "JPEG without pixels": jpeg[:scan] + b"\xff\xd9",
         "JPEG of a thousand segments": after_start(jpeg, segment(0xFE, b"") * 1001),
         "JPEG of a hundred scans": jpeg[:-2] + jpeg[scan : scan + 14] * 101 + b"\xff\xd9",
+        "PNG of 33 kB that unpacks to 34 MB": bomb(5800, 5800),
         "PNG of too many pixels": png([], width=2**13 + 1, height=2**12),
-        "PNG that is too wide": png([], width=65501, height=1),
+        "PNG that is too wide": png([], width=16385, height=1),
         "JPEG of too many pixels": jpeg[: frame + 5] + b"\xff\0\xff\0" + jpeg[frame + 9 :],
     }
 
