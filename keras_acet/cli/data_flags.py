@@ -50,7 +50,7 @@ def define(values: absl_flags.FlagValues) -> None:
         "ood",
         [],
         "More out-distribution sets: names as for --dataset, cifar10_gray, lsun_classroom, photos, folder:PATH, "
-        "npz:PATH.",
+        "npz:PATH; letters; a kind of images without content of train.py's --out, or kinds for all sixteen.",
         flag_values=values,
     )
 
@@ -164,7 +164,9 @@ def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, 
     for run in settings:
         _check_same(data, run, is_its_own=values.dataset is None and values.image_size is None)
     if values.ood:
-        sets = datasets.ood_sets(split(values.ood), data.image_shape, data_dir=data_dir, resize=resize)
+        sets = datasets.ood_sets(
+            split(values.ood), data.image_shape, data_dir=data_dir, resize=resize, like=data, seed=values.seed
+        )
         data.ood = data.ood.joined(sets)
     return data
 

@@ -23,6 +23,8 @@ if typing.TYPE_CHECKING:
     from keras_acet.datasets.loading import load
     from keras_acet.datasets.loading import names
     from keras_acet.datasets.loading import spec
+    from keras_acet.datasets.noise_sets import noise_names
+    from keras_acet.datasets.noise_sets import noise_set
     from keras_acet.datasets.ood import ood_names
     from keras_acet.datasets.ood import ood_sets
     from keras_acet.datasets.out_distributions import OutDistribution
@@ -49,6 +51,8 @@ _PLACES = {
     "fit_images": "fitting",
     "load": "loading",
     "names": "loading",
+    "noise_names": "noise_sets",
+    "noise_set": "noise_sets",
     "ood_names": "ood",
     "ood_sets": "ood",
     "out_distribution": "out_distributions",
@@ -76,6 +80,8 @@ __all__ = [
     "fit_images",
     "load",
     "names",
+    "noise_names",
+    "noise_set",
     "ood_names",
     "ood_sets",
     "out_distribution",

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from keras_acet.datasets import registry, sources
 from keras_acet.datasets.checks import check_images
-from keras_acet.datasets.data import OODSets
+from keras_acet.datasets.data import Data, OODSets
 from keras_acet.datasets.fitting import check_shape, fitted
+from keras_acet.datasets.noise_sets import expanded, noise_names, noise_set
 from keras_acet.datasets.specs import DatasetSpec, OODSpec
 
 
@@ -15,9 +16,9 @@ def ood_names() -> list[str]:
     """Returns the sorted list of what `ood_sets` takes; the capital `PATH` stands for a path of yours.
 
     >>> ood_names()[-3:]
-    ['npz:PATH', 'photos', 'svhn']
+    ['stripes', 'svhn', 'uniform']
     """
-    return sorted([*registry.registered(), *sources.names()])
+    return sorted({*registry.registered(), *sources.names(), *noise_names()})
 
 
 def ood_sets(
@@ -26,6 +27,8 @@ def ood_sets(
     *,
     data_dir: str | None = None,
     resize: bool = False,
+    like: Data | None = None,
+    seed: int = 0,
 ) -> OODSets:
     """Looks up out-distribution sets by name, for images of one shape.
 
@@ -39,6 +42,8 @@ def ood_sets(
     * `folder:PATH`: all images (bmp, gif, jpg, png) in a folder, at any depth. If all are gray there is one channel,
       else three. The set is called as the folder.
     * `npz:PATH`: key `images`, else `x_test`; uint8 in 0..255 or floats in [0, 1]. The set is called as the file.
+    * `letters`, `outliers` and the kinds of noise, such as `paper` or `stripes`: 1000 images made from test images, see
+      `noise_set`; `kinds` stands for the sixteen kinds of images without content.
     * `digits`, `moons`, and sets that `register` added. A set with labels gives its test images, or all of its images
       if it has no test split.
 
@@ -52,13 +57,16 @@ def ood_sets(
         data_dir: Where TensorFlow Datasets keeps its sets. Default: the environment variable `TFDS_DATA_DIR`, else
             `~/tensorflow_datasets`.
         resize: Whether images of another shape are made to fit (see `fit_images`) or refused.
+        like: The data that noise is made for, from their test images; only noise needs them.
+        seed: Seed of noise.
 
     Returns:
         `OODSets`: float32 arrays `(n, *image_shape)` in [0, 1], or `str`.
 
     Raises:
         ValueError: If a name is none of the above or there twice; if a set has other images than `image_shape` says
-            and they may not or cannot be made to fit; if a file of yours does not exist or cannot be read.
+            and they may not or cannot be made to fit; if a file of yours does not exist or cannot be read; if noise
+            is named without `like`.
 
     Example:
 
@@ -72,6 +80,7 @@ def ood_sets(
     if isinstance(names, str):
         raise TypeError(f"`names` must be a list of str. Received: {names!r}.")
     image_shape = tuple(image_shape)
+    names = [one for name in names for one in _sets_of(name, like, seed)]
     own = _own_names(names)
     entries = [
         name if isinstance(name, DatasetSpec | OODSpec) else _entry(name, own.get(name), image_shape, resize)
@@ -85,6 +94,15 @@ def ood_sets(
     return OODSets(
         {entry.name: functools.partial(_read, entry, image_shape, data_dir, resize) for entry in entries}, also=own
     )
+
+
+def _sets_of(name, like, seed):
+    """The sets that a name stands for: of noise entries, else the name itself."""
+    if not isinstance(name, str) or name not in noise_names() or name in registry.registered():
+        return [name]
+    if like is None:
+        raise ValueError(f"{name}: noise is made from test images. Give `like`, the `Data` that it is made for.")
+    return [noise_set(one, like, seed=seed) for one in expanded(name, like)]
 
 
 def sets_beside(spec: DatasetSpec, image_shape: tuple[int, ...], data_dir: str | None = None) -> OODSets:

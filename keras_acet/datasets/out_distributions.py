@@ -147,7 +147,7 @@ def out_distribution(
         seed, *seeds = [int(one) for one in np.random.SeedSequence(seed).generate_state(len(parts) + 1) >> 1]
     made, notes, images_of_sets = [], [], []
     for part, own_seed in zip(parts, seeds, strict=True):
-        if part.name in noise.names():
+        if _is_kind(part.name):
             made.append(_of_kind(part.name, data, own_seed, settings))
             continue
         label = _label(part.name)
@@ -189,6 +189,10 @@ def _weight(text: str, weight: str) -> float:
     if not 0 < value < math.inf:
         raise ValueError(f"The weight of a part of an out-distribution must be a positive number. Received: {text!r}.")
     return value
+
+
+def _is_kind(name: str) -> bool:
+    return name in noise.names() and name not in registry.registered()  # a set of the user's own goes first
 
 
 def _label(name: str) -> str:

@@ -213,7 +213,7 @@ def test_npz_of_another_shape(tmp_path, arrays, image_shape, resize, message):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["mnits"], "must be one of cifar10, .*svhn. Received: 'mnits'. Did you mean 'mnist'"),
+        (["mnits"], "must be one of almost_black, .*svhn, uniform. Received: 'mnits'. Did you mean 'mnist'"),
         (["LSUN-classroom"], "Did you mean 'lsun_classroom'"),
         (["folder:"], "must be a name, folder:PATH or npz:PATH, with a path. Received: .folder:."),
         (["mnist:x"], "must be one of .*'mnist:x'"),
