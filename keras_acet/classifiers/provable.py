@@ -17,6 +17,7 @@ from keras_acet.classifiers.base import Classifier, one_line
 from keras_acet.classifiers.onnx_weights import external_files
 from keras_acet.detectors import Detector, NegativeHead, confidence_bound_of, joint_logits
 from keras_acet.files import sha256_of_files, write_text
+from keras_acet.networks import Interface
 from keras_acet.training.runs import RunDirectory
 from keras_acet.typed_json import from_json, to_json
 
@@ -79,6 +80,7 @@ class ProvableClassifier(Classifier):
 
     description = "a classifier with a detector"
     kind = "provable"
+    interface = Interface()
 
     def __init__(
         self,

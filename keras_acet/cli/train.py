@@ -164,7 +164,15 @@ def _table(run: "PreparedRun", model: Any) -> Any:
         num_bootstrap=100,
         seed=run.recipe.seeds()["evaluation"],
     )
-    return evaluation.evaluate(model, run.data, protocol, suite=evaluation.worst_case_attacks)
+    measured = None
+    if run.detector is not None:
+        kind = "paper" if len(run.data.image_shape) == 3 else "uniform"
+        chosen = evaluation.measurements.Certificates(kinds=(kind,), set_names=(), num_attacked=0)
+        measured = [
+            *evaluation.measurements.defaults(protocol.for_data(run.data), run.data, skip=["certificates"]),
+            chosen,
+        ]
+    return evaluation.evaluate(model, run.data, protocol, measurements=measured, suite=evaluation.worst_case_attacks)
 
 
 def _default_run_dir(recipe: Recipe) -> str:

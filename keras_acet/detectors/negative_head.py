@@ -13,7 +13,7 @@ from keras_acet.detectors import bounds
 from keras_acet.detectors.base import METHODS, Detector, TrainingForm
 
 _UNIT = 2.0**-24
-_FIRST_BIAS = 3.0
+_FIRST_BIAS = 5.0
 _LARGEST_MAP = 10  # height or width of the last convolution's maps; larger ones get another convolution
 FAR_SHARE = 0.02  # of p_in, at a total excess of 1
 

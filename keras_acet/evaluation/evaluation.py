@@ -107,7 +107,19 @@ class Evaluation:
             shown += ["     -" if mmc is None else f"{mmc:6.3f}", "      -" if above is None else f"{above:7.1%}"]
             shown += ["     -" if auroc is None else f"{auroc:6.3f}", "      -" if fpr is None else f"{fpr:7.1%}"]
             lines.append(f"{row.label:{width}}  {' '.join(shown)}  {note}".rstrip())
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._certified()])
+
+    def _certified(self) -> list[str]:
+        """A line for each certificate of the noise that a detector was trained against, or of the first set."""
+        result = self.result.certificates
+        if result is None:
+            return []
+        return [
+            f"certified, {one.set} within {one.radius:g}: mean confidence at most {one.certified_mmc:.4f}, "
+            f"{one.share_below_level:.2%} at most {result.level:.3g}, FPR@95 at most {one.certified_fpr95:.2%}"
+            for one in result.sets
+            if one.seen or one.set == result.sets[0].set
+        ]
 
 
 def results(evaluations: Sequence[Evaluation], command: str | None = None) -> Results:

@@ -224,7 +224,7 @@ def _put_together(subject: Subject, about: About) -> Evaluation:
     classifier = subject.classifier
     known = {field.name for field in dataclasses.fields(RunResult)}
     named: dict[str, Any] = dict.fromkeys(
-        ("test_error", "flat_share", "interval_bounds", "alpha_scaling", "calibration")
+        ("test_error", "flat_share", "interval_bounds", "alpha_scaling", "calibration", "certificates")
     )
     named |= {name: value for name, value in whole.results.items() if name in known}
     result = RunResult(

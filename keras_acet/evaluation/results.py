@@ -160,6 +160,74 @@ class IntervalBoundsResult:
     radii: list[BoundAtRadius]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """What a detector proves about a set of images at one radius, beside what an attack on it reaches.
+
+    Attributes:
+        set: Name of the set or kind of noise.
+        kind: "noise", freshly drawn, or "ood".
+        radius: l_inf, in pixel units.
+        seen: Whether the detector was trained against it; null if nothing says so.
+        n: Number of images.
+        mmc: Mean confidence of the images as they are.
+        certified_mmc: Mean of the bounds of the confidence within the radius, whatever the classifier.
+        share_below_level: Share of images with a bound of at most the level.
+        at_least: With 99.9 % confidence at least this share of all images of the kind has such a bound (Clopper and
+            Pearson); null for a set of images, and where there is none.
+        certified_auroc: AUROC of the logits of the test images against the bounds, a tie counted against us.
+        certified_fpr95: Share of images whose bound reaches the 5th percentile of the test images' logits.
+        quantiles: Pairs of a share and the quantile of the bounds.
+        num_attacked: Number of images that were attacked.
+        attacked: Mean over these of the largest confidence that any classifier could have at the strongest point that
+            was found; it compares with `certified_mmc`. Null if none was attacked.
+        attacked_mmc: Mean confidence of this classifier at these points.
+    """
+
+    set: str
+    kind: str
+    radius: float
+    seen: bool | None
+    n: int
+    mmc: float
+    certified_mmc: float
+    share_below_level: float
+    at_least: float | None
+    certified_auroc: float
+    certified_fpr95: float
+    quantiles: list[tuple[float, float]]
+    num_attacked: int
+    attacked: float | None
+    attacked_mmc: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CertificatesResult:
+    """What the detector beside a classifier proves. No attack came above a bound.
+
+    Attributes:
+        level: The confidence of `share_below_level`: `1/K + 0.02`.
+        method: How the bounds were computed, "intervals" or "linear".
+        bias, excess_weight: b and c of the bound `1/K + (1 - 1/K) sigma(b - c dist_1(x, [0, 1]^d))`, which holds
+            everywhere; null for a detector of another kind.
+        temperature: Temperature of the classifier's softmax.
+        seen: What the detector was trained against; null if nothing says so. What is not among it may count as in.
+        p_in: Mean of p_in over the test images.
+        p_in_low: Its 1 % quantile.
+        sets: One entry per set and radius.
+    """
+
+    level: float
+    method: str
+    bias: float | None
+    excess_weight: float | None
+    temperature: float
+    seen: list[str] | None
+    p_in: float
+    p_in_low: float
+    sets: list[Certificate]
+
+
 @dataclasses.dataclass(frozen=True)
 class ExactAlphaResult:
     """The smallest alpha from the linear pieces of the network, for the inputs of the scan.
@@ -218,6 +286,7 @@ class RunResult:
         flat_share: Share of the noise with a vanishing gradient; null if not measured.
         interval_bounds: Attacks and proven bounds at rising radii; null if not measured.
         alpha_scaling: Table 2 of the paper; null if not measured.
+        certificates: What the detector beside it proves; null if there is none, or it was not measured.
         calibration: Temperature and thresholds; null if not measured.
         more: Results of other measurements, by their names.
         left_out: Sentences that name what was left out and why.
@@ -241,6 +310,7 @@ class RunResult:
     calibration: CalibrationResult | None
     more: dict[str, Any]
     left_out: list[str]
+    certificates: CertificatesResult | None = None
     test_is_held_out: bool | None = None
 
 

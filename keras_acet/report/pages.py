@@ -8,7 +8,7 @@ from keras_acet.evaluation.results import Results
 from keras_acet.report import tables
 from keras_acet.report.figures.style import Figure
 from keras_acet.report.formatting import markdown, number, percent
-from keras_acet.report.sentences import flat_shares, headline, held_out, not_known, success_rates
+from keras_acet.report.sentences import certified, flat_shares, headline, held_out, not_known, success_rates
 from keras_acet.typed_json import to_json
 
 
@@ -40,7 +40,9 @@ def _environment(finalize):
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    functions = {f.__name__: f for f in (flat_shares, headline, held_out, not_known, number, percent, success_rates)}
+    functions = {
+        f.__name__: f for f in (certified, flat_shares, headline, held_out, not_known, number, percent, success_rates)
+    }
     environment.globals |= {"tables": tables, "text": functions, "to_json": to_json}
     return environment
 

@@ -14,6 +14,25 @@ def headline(run: RunResult) -> str:
     return " ".join([_attacked(run), *_missed(run), *_ood(run), *_flat(run)])
 
 
+def certified(run: RunResult) -> str:
+    """Returns what the detector of a run has seen, and what holds everywhere, in a few sentences."""
+    result = run.certificates
+    assert result is not None
+    seen = "What it was trained against is not known."
+    if result.seen is not None:
+        seen = f"It was trained against {', '.join(result.seen)} (marked *); what is not among that may count as data."
+    everywhere = ""
+    if result.bias is not None and result.excess_weight is not None:
+        everywhere = (
+            f" Outside the pixel range the logit of p_in is at most {number(result.bias)} less "
+            f"{number(result.excess_weight)} times the total excess, for every input there is."
+        )
+    return (
+        f"Test images have a p_in of {rate(result.p_in)} in the mean and {rate(result.p_in_low)} at the lowest per "
+        f"cent. {seen}{everywhere}"
+    )
+
+
 def _attacked(run):
     parts = [f"test error {percent(value(run.test_error), 2)}"]
     for row in rows_of(run, "noise"):

@@ -180,6 +180,28 @@ def interval_bounds(runs: Sequence[RunResult]) -> Table:
     return Table(caption, "Radius", [Group(name, columns) for name, _ in measured], rows)
 
 
+def certificates(run: RunResult) -> Table:
+    """What the detector of a run proves, a row per set and radius."""
+    result = run.certificates
+    assert result is not None
+    rows = []
+    for one in result.sets:
+        cells = [
+            Cell(number(one.n)),
+            Cell(rate(one.mmc)),
+            Cell(rate(one.attacked)),
+            Cell(rate(one.certified_mmc, 4)),
+            Cell(percent(one.share_below_level), f"≥ {percent(one.at_least, 2)}" if one.at_least else ""),
+            Cell(rate(one.certified_auroc, 4)),
+            Cell(percent(one.certified_fpr95, 2)),
+        ]
+        mark = "*" if one.seen else ""
+        rows.append((f"{one.set}{mark}, {short(one.radius)}", [cells]))
+    level = f"≤ {rate(result.level, 2)}"
+    columns = ["Images", "Clean", "Attacked", "Certified", level, "AUROC", "FPR@95"]
+    return Table(f"Certified confidence of {run.name}", "Set, radius", [Group("", columns)], rows)
+
+
 def alpha_scaling(runs: Sequence[RunResult]) -> Table:
     """Table 2 of the paper."""
     with_exact = any(run.alpha_scaling and run.alpha_scaling.exact for run in runs)

@@ -16,6 +16,7 @@ from keras_acet.evaluation.measurements.calibration import Calibration as Calibr
 from keras_acet.evaluation.measurements.out_distribution import OutDistribution as OutDistribution
 from keras_acet.evaluation.measurements.noise import Noise as Noise
 from keras_acet.evaluation.measurements.worst_case_noise import WorstCaseNoise as WorstCaseNoise
+from keras_acet.evaluation.measurements.certificates import Certificates as Certificates
 from keras_acet.evaluation.measurements.larger_radius import LargerRadius as LargerRadius
 from keras_acet.evaluation.measurements.interval_bounds import IntervalBounds as IntervalBounds
 from keras_acet.evaluation.measurements.attacked_out_distribution import (
