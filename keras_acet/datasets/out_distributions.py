@@ -228,8 +228,8 @@ def _read(name: str, data: "Data", data_dir: str | None, download: bool) -> tupl
         else:
             images, is_mirrored = entry.read(shape, data_dir), False
     images = check_images(f"{label}: images", images)
-    fit = fitted(label, images, shape, True)
-    if images.dtype == np.uint8:  # a quarter of the memory
+    fit = images if images.shape[1:] == shape else fitted(label, images, shape, True)
+    if images.dtype == np.uint8 != fit.dtype:  # a quarter of the memory
         fit = np.rint(fit * 255).astype(np.uint8)
     return fit, is_mirrored, f"{len(fit)} images{_what_was_done(images.shape[1:], shape)}"
 
