@@ -28,8 +28,10 @@ if typing.TYPE_CHECKING:
     from keras_acet.datasets.ood import ood_names
     from keras_acet.datasets.ood import ood_sets
     from keras_acet.datasets.out_distributions import OutDistribution
+    from keras_acet.datasets.out_distributions import is_among
     from keras_acet.datasets.out_distributions import out_distribution
     from keras_acet.datasets.out_distributions import out_names
+    from keras_acet.datasets.out_distributions import out_sources
     from keras_acet.datasets.out_distributions import parse_out
     from keras_acet.datasets.out_distributions import write_out
     from keras_acet.datasets.registry import register
@@ -49,6 +51,7 @@ _PLACES = {
     "TFDS": "tfds",
     "default_network": "loading",
     "fit_images": "fitting",
+    "is_among": "out_distributions",
     "load": "loading",
     "names": "loading",
     "noise_names": "noise_sets",
@@ -57,6 +60,7 @@ _PLACES = {
     "ood_sets": "ood",
     "out_distribution": "out_distributions",
     "out_names": "out_distributions",
+    "out_sources": "out_distributions",
     "parse_out": "out_distributions",
     "photo_patches": "embedded",
     "random_crop": "augmentation",
@@ -78,6 +82,7 @@ __all__ = [
     "Splits",
     "default_network",
     "fit_images",
+    "is_among",
     "load",
     "names",
     "noise_names",
@@ -86,6 +91,7 @@ __all__ = [
     "ood_sets",
     "out_distribution",
     "out_names",
+    "out_sources",
     "parse_out",
     "photo_patches",
     "random_crop",

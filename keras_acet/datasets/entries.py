@@ -105,7 +105,7 @@ BUILT_IN = (
         augmentation="crop",
         beside=("cifar10", "cifar100", "lsun_classroom", "imagenet_minus"),
     ),
-    OODSpec("cifar10_gray", _read_cifar10_gray, _GRAY),
+    OODSpec("cifar10_gray", _read_cifar10_gray, _GRAY, made_of="cifar10"),
     OODSpec("imagenet_minus", _read_imagenet_minus),
     OODSpec("lsun_classroom", _read_lsun_classroom, _RGB),
     OODSpec("photos", _read_photos),

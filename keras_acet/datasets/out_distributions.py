@@ -18,7 +18,7 @@ from keras_acet._checks import did_you_mean
 from keras_acet.datasets import registry, sources
 from keras_acet.datasets.checks import check_images
 from keras_acet.datasets.fitting import check_shape, fitted
-from keras_acet.datasets.specs import DatasetSpec
+from keras_acet.datasets.specs import DatasetSpec, OODSpec
 from keras_acet.files import sha256
 
 if TYPE_CHECKING:
@@ -94,6 +94,33 @@ def parse_out(text: str) -> tuple[Part, ...]:
 def write_out(parts: tuple[Part, ...]) -> str:
     """Returns the text of an out-distribution, which `parse_out` reads."""
     return ",".join(map(str, parts))
+
+
+def out_sources(text: str) -> tuple[str, ...]:
+    """Returns the names of what the images of an out-distribution come from, each once: `Noise.sources`.
+
+    Of a mixture these are its parts, of files of your own the name of their set.
+
+    Args:
+        text: As for `parse_out`.
+
+    >>> out_sources("paper,cifar10")
+    ('paper', 'cifar10')
+    """
+    found: dict[str, None] = {}
+    for name, _ in parse_out(text):
+        found |= dict.fromkeys(noise.build(name).sources if _is_kind(name) else [_label(name)])
+    return tuple(found)
+
+
+def is_among(name: str, known: Sequence[str]) -> bool:
+    """Whether a set of images is one of the known ones, or is made from one of them, as `cifar10_gray` from CIFAR-10.
+
+    >>> is_among("cifar10_gray", ["paper", "cifar10"])
+    True
+    """
+    entry = registry.registered().get(name)
+    return name in known or (isinstance(entry, OODSpec) and entry.made_of in known)
 
 
 def checked_out(out: str, dataset: str) -> str:

@@ -126,6 +126,7 @@ class OODSpec:
             shape or one that `fit_images` can change to it. If it cannot, it raises `OSError`, `ImportError` or
             `ValueError` with a text of less than 90 characters, which stands in the table, see `OODSets`.
         image_shape: Shape of an image as read, None for a set that comes in any shape.
+        made_of: Name of the data set whose images these are in another form; None if there is none.
 
     Raises:
         TypeError: If `read` cannot be called.
@@ -135,6 +136,7 @@ class OODSpec:
     name: str
     read: Callable[[tuple[int, ...], str | None], np.ndarray]
     image_shape: tuple[int, ...] | None = None
+    made_of: str | None = None
 
     def __post_init__(self):
         _check_name(self.name)

@@ -184,6 +184,16 @@ def test_the_data_themselves_are_refused(registered):
         made("toy", 4, 4, 3)
 
 
+def test_what_an_out_distribution_is_made_of(tmp_path):
+    text = f"outliers=2,uniform,letters,mnist,npz:{tmp_path}/mine.npz"
+    kinds = ("paper", "uniform", "gaussian", "constant", "gradient", "mosaic", "permuted")
+    assert datasets.out_sources(text) == (*kinds, "letters", "mnist", "mine.npz")
+    assert datasets.is_among("uniform", kinds)
+    assert not datasets.is_among("stripes", kinds)
+    assert datasets.is_among("cifar10_gray", ("cifar10",))
+    assert not datasets.is_among("cifar10_gray", ("cifar100",))
+
+
 def test_vectors_take_what_needs_no_image():
     out = made("uniform,gaussian,inverted,moons", 2)
     assert out.noise(np.zeros((8, 2), np.float32)).shape == (8, 2)

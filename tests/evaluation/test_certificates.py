@@ -56,6 +56,25 @@ def test_rows(evaluated):
     assert (result.bias, result.seen) == (1.0, None)
 
 
+def test_what_was_seen_is_marked():
+    made = provable()
+    made.flags = {"method": "prood", "out": "outliers=2,cifar10"}
+    sets = {name: lambda: np.zeros((4, *SHAPE), np.float32) for name in ("cifar10_gray", "svhn")}
+    kinds = ("paper", "stripes", "uniform")
+    chosen = measurements.Certificates(radii=(0.1,), num_of_kind=4, num_noise=4, num_attacked=0, kinds=kinds)
+    tests = measurements.TestSet()
+    found = evaluation.evaluate(made, data_of(sets), evaluation.Protocol(num_bootstrap=5), measurements=[tests, chosen])
+    result = found.result.certificates
+    assert result.seen[-2:] == ["permuted", "cifar10"]
+    assert {one.set: one.seen for one in result.sets} == {
+        "paper": True,
+        "stripes": False,
+        "uniform": True,
+        "cifar10_gray": True,
+        "svhn": False,
+    }
+
+
 def test_the_line_of_clopper_and_pearson():
     # None of 10,000 above the level: p = .001^(1/10000) = .99931.
     test = np.zeros(5)

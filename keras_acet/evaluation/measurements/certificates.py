@@ -13,7 +13,7 @@ from keras_acet import metrics, noise
 from keras_acet._prediction import as_float, confidence_of, in_batches, traced
 from keras_acet.attack import PGD, LinearDecay, Objective
 from keras_acet.classifiers import ProvableClassifier
-from keras_acet.datasets import Data
+from keras_acet.datasets import Data, is_among, out_sources
 from keras_acet.detectors import Detector, confidence_bound_of
 from keras_acet.detectors.negative_head import FAR_SHARE, NegativeHead
 from keras_acet.evaluation.finding import Finding
@@ -128,7 +128,7 @@ class Certificates(Measurement):
                         set=name,
                         kind=kind,
                         radius=float(radius),
-                        seen=None if seen is None else name in seen,
+                        seen=None if seen is None else is_among(name, seen),
                         mmc=clean,
                         num_attacked=len(reached),
                         attacked=None if top is None else float(top.mean(dtype=np.float64)),
@@ -259,7 +259,7 @@ def _confidence(logits: np.ndarray, num_classes: int) -> np.ndarray:
 
 def _seen(subject: Subject) -> tuple[str, ...] | None:
     """Names of what the detector was trained against, or None if nothing says so."""
-    name = (subject.classifier.flags or {}).get("noise")
-    if (subject.classifier.flags or {}).get("method") != "prood" or name is None:
+    flags = subject.classifier.flags or {}
+    if flags.get("method") != "prood" or "out" not in flags:
         return None
-    return noise.build(name).sources if name in noise.names() else (name,)
+    return out_sources(flags["out"])
