@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_acet._prediction import as_float
+from keras_acet.datasets import decoding
 from keras_acet.files import writing
 from keras_acet.serving import deciding
 
@@ -66,9 +67,9 @@ def cases(model: Live, sets: list[ImageSet], labels: np.ndarray) -> list[Case]:
 
     Returns:
         List of `Case`: test images at batch sizes 0, 1, 7, 64 and up to 256; the test set, or as much of it as 64 MB
-            hold; noise; all of the worst case; guard cases
-        among good images; for images also 8-bit and encoded ones, with two files that cannot be decoded; one with a
-        threshold of its own.
+        hold; noise; all of the worst case; guard cases among good images; for images also 8-bit and encoded ones, every
+        other a photograph turned by its EXIF segment, with two files that cannot be decoded; one with a threshold of
+        its own.
     """
     images = {one.kind: one.images for one in sets if one.images}
     whole = as_float(images["test"][0][: max(_BATCH, _BYTES // (4 * math.prod(model.image_shape)))])
@@ -89,7 +90,10 @@ def cases(model: Live, sets: list[ImageSet], labels: np.ndarray) -> list[Case]:
         expected = model.predict(levels)
         calls.append(Case("8-bit images", "serving_uint8", {"images": levels}, expected))
         if takes_files(model.image_shape):
-            files = [_png(image) for image in levels]
+            files = [_photograph(image) if i % 2 else _png(image) for i, image in enumerate(levels)]
+            expected = model.predict(
+                np.stack([decoding.fit(decoding.decode(file), model.image_shape) for file in files])
+            )
             broken = [b"not an image", files[0][:-20]]
             refused = model.predict(np.full((len(broken), *model.image_shape), np.nan))
             expected = {name: np.concatenate([expected[name], refused[name]]) for name in expected}
@@ -314,8 +318,21 @@ def report(
 
 
 def _png(image):
+    return _file(image, "PNG")
+
+
+def _photograph(image):
+    """A JPEG file of an image as a camera stores it that is held upside down."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    return _file(image[::-1, ::-1], "JPEG", exif=exif)
+
+
+def _file(image, kind, **options):
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(stream, "PNG")
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(stream, kind, **options)
     return stream.getvalue()

@@ -110,6 +110,9 @@ def test_fitting_is_pillows_filter_then_the_mean():
     expected = np.asarray(wide.resize((7, 9), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(decoding.resized(image, 9, 7), expected)
     np.testing.assert_array_equal(decoding.fit(image, (9, 7, 3)), expected / np.float32(255))
+    # By hand, half the size: weights 1/8, 3/8, 3/8, 1/8 of four pixels; (0 + 3 * 80 + 3 * 80 + 0) / 8 = 60.
+    row = np.array([10, 0, 80, 80, 0, 10], np.uint8).reshape(1, 6, 1)
+    assert decoding.resized(row, 1, 3)[0, 1, 0] == 60
     mean = expected.astype(float).sum(axis=2) / 3 / 255
     np.testing.assert_allclose(decoding.fit(image, (9, 7, 1))[..., 0], mean, rtol=3e-7)
     np.testing.assert_array_equal(decoding.fit(image, (9, 7, 1)), datasets.fit_images([image], (9, 7, 1))[0])

@@ -341,16 +341,6 @@ def test_encoded_images(runtimes, digits):
         assert got["label"].shape == (len(batch),) and not got["accepted"].numpy().any()
 
 
-def test_resizing_only_if_asked():
-    image = np.tile(np.linspace(0, 255, 16).astype(np.uint8), (16, 1))
-    files = tf.constant([encoded(image), encoded(image[:8, :8])])
-    assert np.isnan(savedmodel.decode(files, SHAPE, resize=False).numpy()[0]).all()
-    resized = savedmodel.decode(files, SHAPE, resize=True).numpy()
-    assert resized.shape == (2, *SHAPE) and resized.min() >= 0 and resized.max() <= 1
-    # Half the size: each pixel is about the mean of its pair, (17 * (2 i + .5)) / 255.
-    np.testing.assert_allclose(resized[0, 4, 1:-1, 0], (17 * (2 * np.arange(1, 7) + 0.5)) / 255, atol=0.01)
-
-
 def test_vectors_have_no_image_signatures(tmp_path):
     network = networks.build("mlp", (2,), 2)
     model = ServingModel(network, image_shape=(2,), num_classes=2)
