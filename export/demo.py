@@ -61,6 +61,8 @@ def write_demo(
         if not path.is_file():
             raise ValueError(f"The demo page needs {path.name} in {version_directory}. Export with the format onnx.")
     about = json.loads(metadata.read_text(encoding="utf-8"))
+    if about.get("artifacts", {}).get(model.name) not in (None, sha256_of_file(model)):
+        raise ValueError(f"{model} must be the file that {metadata.name} describes. It is another. Export again.")
     shape = tuple(about["input"]["shape"])
     if not takes_files(shape):
         raise ValueError(

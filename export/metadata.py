@@ -397,9 +397,9 @@ def _notes(measurements: Measurements, calibrated: CalibrationResult, numbers: M
             "kept out of training. Nothing here can check that: all that is said of new images depends on it."
         )
     if measurements.classifier.is_foreign:
-        split = f"a fifth of each class of {data.name}, chosen here, which" if data.test_is_split_off else "which"
+        split = f", of a fifth of each class of {data.name} that was chosen here," if data.test_is_split_off else ""
         notes.append(
-            f"Nothing says what the network was trained on. The {len(measurements.test_labels):,} test images, {split} "
+            f"Nothing says what the network was trained on. The {len(measurements.test_labels):,} test images{split} "
             "may have been part of it: then the test error, the calibration errors and the share of test images "
             "accepted look better than they are."
         )

@@ -182,6 +182,19 @@ def with_calibration(values: absl_flags.FlagValues, data: Any) -> Any:
     return data
 
 
+def note_unknown(call: Call, models: list[Any], data: Any) -> None:
+    """Tells of which models nothing says what they were trained on, and what can be done."""
+    from keras_acet import classifiers
+
+    runs = classifiers.RunClassifier  # of those `load_data` tells
+    names = ", ".join(model.name for model in models if model.is_foreign and not isinstance(model, runs))
+    if names and data.calibration_source is None:
+        call.note(
+            f"nothing says what {names} was trained on, so temperature and thresholds promise nothing of new images; "
+            "name images that it was not trained on with --calibration=folder:PATH or --calibration=npz:PATH"
+        )
+
+
 def _check_calibration(values: absl_flags.FlagValues, settings: list[dict[str, str]]) -> None:
     if values.calibration is not None and values.calibration_fraction is not None:
         raise UserError("--calibration and --calibration_fraction exclude each other; give one of them")

@@ -173,6 +173,7 @@ def _run(call: commands.Call) -> None:
         data = data_flags.load_data(flags, settings, resize=flags.resize)
         models = [data_flags.check_model(call, model, data) for model in models]
         data = data_flags.with_calibration(flags, data)
+        data_flags.note_unknown(call, models, data)
         protocol = data_flags.protocol(
             flags,
             settings,

@@ -187,6 +187,7 @@ def _prepare(call: commands.Call, path: pathlib.Path) -> tuple[Any, Any, dict[st
     if not isinstance(classifier, classifiers.SavedModelClassifier | classifiers.ONNXClassifier):
         classifier = data_flags.check_model(call, classifier, data)
     data = data_flags.with_calibration(flags, data)
+    data_flags.note_unknown(call, [classifier], data)
     reports = flags.evaluation_dir or (path / "evaluation" if is_run else None)
     return (
         classifier,

@@ -155,7 +155,7 @@ def test_of_a_live_model_an_export_claims_what_it_knows(classifier, digits, tmp_
     assert (about.calibration.is_held_out, about.calibration.source) == (True, "held.npz")
     assert about.thresholds[2].guarantee.startswith("If the network was not trained on held.npz, as was said: ")
     assert any("are held.npz, given as kept out of training. Nothing here can check" in note for note in about.notes)
-    assert any("a fifth of each class of digits, chosen here, which may have been" in note for note in about.notes)
+    assert any("of a fifth of each class of digits that was chosen here" in note for note in about.notes)
 
 
 def test_a_model_that_changed_meanwhile_is_not_exported(classifier, digits, tmp_path, monkeypatch):

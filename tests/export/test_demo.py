@@ -237,6 +237,14 @@ def test_a_model_without_optional_threshold_is_refused(version, runtime, tmp_pat
     assert not (tmp_path / "page").exists()
 
 
+def test_a_model_that_is_not_the_one_of_the_metadata_is_refused(version, tmp_path):
+    about = json.loads((version / "metadata.json").read_text())
+    about["artifacts"] = {"model.onnx": "0" * 64}
+    (version / "metadata.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"must be the file that metadata.json describes. It is another."):
+        demo.write_demo(version, tmp_path / "page")
+
+
 BAD_EXAMPLES = {
     "shape": ({"images": np.zeros((3, 8, 8, 1))}, r"must have shape \(n, 8, 6, 1\). Received: \(3, 8, 8, 1\)"),
     "levels": ({"images": np.full((3, 8, 6, 1), 255.0)}, r"floats in \[0, 1\]. Received: float64, not all"),

@@ -24,13 +24,13 @@ def about(name):
         thresholds=[Threshold(name, 0.5, 2, 1.0, None, name)],
         calibration=metadata.Calibration(2, True, ERRORS, ERRORS),
         test_error=metadata.ErrorRate(0.5, 0.1, 0.9, 2),
-        confidence=[row],
+        confidence=[row, row],
         epsilon=0.3,
         measured_with=metadata.MeasuredWith(0, 2, 0),
-        flags={"dataset": name},
+        flags={"dataset": name, "seed": name},
         seed=0,
         network_sha256=None,
-        versions={"keras": "3"},
+        versions={"keras": "3", "numpy": "2"},
         notes=[name],
         variants={},
     )
@@ -48,7 +48,7 @@ def page():
 def test_no_name_becomes_markup(page):
     assert set(re.findall(r"<(/?\w+)", page)) == {"code", "/code"}, "no tag but the card's own"
     escaped = r"&lt;img src=x onerror=alert(1)> a\|b \`c\` \[d\](http://e) \*f\* \$g\$ &amp;lt; h"
-    assert page.count(escaped) == page.count("onerror") == 16, "all are escaped"
+    assert page.count(escaped) == page.count("onerror") == 20, "all are escaped"
 
 
 def test_no_name_breaks_a_table(page):
@@ -62,4 +62,7 @@ def test_no_name_breaks_a_table(page):
 def test_the_card_of_ordinary_names_reads_as_written():
     page = model_card.render(about("kmnist_49"), {"tolerance": 1e-5, "artifacts": [entry("model.onnx")]})
     assert page.startswith("# kmnist_49\n\nA classifier of 2 classes, trained on kmnist_49 by <code>kmnist_49</code>")
+    assert "it accepts 50.0% of kmnist_49, 50.0% of kmnist_49.\n" in page
+    assert "epsilon\n0.3; keras 3, numpy 2.\n" in page
+    assert "<code>--dataset=kmnist_49</code> <code>--seed=kmnist_49</code>\n" in page
     assert "Classes: kmnist_49, kmnist_49." in page and "<code>--dataset=kmnist_49</code>" in page
