@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags as absl_flags
 
-from keras_acet.cli import commands, protect
+from keras_acet.cli import commands, own_network, protect
 from keras_acet.datasets import sources
 from keras_acet.training import flag_files, methods
 from keras_acet.training.recipe import Recipe
@@ -128,6 +128,7 @@ def _run(call: commands.Call) -> None:
             recipe,
             data,
             run_dir,
+            network=own_network.load(call, recipe, data) if recipe.has_own_network else None,
             overwrite=flags.overwrite,
             extra_flags=extra_flags,
             data_dir=flags.data_dir,

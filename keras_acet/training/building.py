@@ -2,12 +2,14 @@
 
 import dataclasses
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from keras_acet import attack, detectors, networks, schedules
 from keras_acet.datasets import Data, OutDistribution, out_distribution
+from keras_acet.networks.interface import check_one_input_and_output, takes_bytes
 from keras_acet.noise import Noise
 from keras_acet.penalties import Penalty
 from keras_acet.training.detector_model import DetectorModel
@@ -16,11 +18,12 @@ from keras_acet.training.model import ACETModel
 from keras_acet.training.recipe import Recipe
 
 
-def model(recipe: Recipe, parts: "Parts") -> ACETModel | DetectorModel:
+def model(recipe: Recipe, parts: "Parts", own_network: keras.Model | None = None) -> ACETModel | DetectorModel:
     """Makes the compiled model of a recipe: with its method's penalty, or of a detector.
 
     Args:
         recipe, parts: As for `penalty`.
+        own_network: A network of the user's own, images in [0, 1] -> logits; None for the recipe's.
 
     Raises:
         ValueError: If a network, noise or optimizer does not fit the data.
@@ -40,12 +43,56 @@ def model(recipe: Recipe, parts: "Parts") -> ACETModel | DetectorModel:
         made.compile(optimizer=optimizer(recipe, rate))
     else:
         name, decay = str(recipe.network), recipe.weight_decay
-        network = networks.build(name, data.image_shape, data.num_classes, weight_decay=decay)
+        if own_network is not None:
+            network = _fresh(own_network) if recipe.fresh_weights else own_network
+            _check_network(network, data)
+        elif recipe.has_own_network:
+            raise ValueError(f"`network={name}` is a file: load it, and give the model as `network` to `train`.")
+        else:
+            network = networks.build(name, data.image_shape, data.num_classes, weight_decay=decay)
         made = ACETModel(network, penalty(recipe, parts))
         made.compile(optimizer=optimizer(recipe, rate), metrics=["accuracy"])
     made.build((None, *data.image_shape))
     made.optimizer.build(made.trainable_variables)
     return made
+
+
+def _fresh(network: keras.Model) -> keras.Model:
+    """A network of the same layers with new weights; what a `Normalization` learnt of the data stays."""
+    made = keras.models.clone_model(network)
+    for layer, before in zip(_layers_in(made), _layers_in(network), strict=True):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.set_weights(before.get_weights())
+    return made
+
+
+def _layers_in(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers_in(layer)
+        else:
+            yield layer
+
+
+def _check_network(network: keras.Model, data: Data) -> None:
+    """Raises if a network does not go from the images of the data to a logit of each class."""
+    check_one_input_and_output(network, "`network`")
+    received, given = getattr(network, "input_shape", None), getattr(network, "output_shape", None)
+    expected = (None, *data.image_shape), (None, data.num_classes)
+    fits = [
+        shape is None or (len(shape) == len(one) and all(a in (None, b) for a, b in zip(shape, one, strict=True)))
+        for shape, one in zip((received, given), expected, strict=True)
+    ]
+    if not all(fits):
+        raise ValueError(
+            f"`network` must go from images of shape {data.image_shape} to {data.num_classes} logits, as {data.name} "
+            f"needs them. Received: one from {tuple(received or ())[1:]} to {tuple(given or ())[1:]}."
+        )
+    if takes_bytes(network):
+        raise ValueError(
+            "`network` must take pixels in [0, 1]. Received: one whose first layers scale pixels in 0..255. Wrap it: "
+            "networks.wrapped(network, inputs='bytes')."
+        )
 
 
 def _detector_model(recipe: Recipe, parts: "Parts") -> DetectorModel:

@@ -50,6 +50,7 @@ def train(
     data: Data,
     run_dir: str | os.PathLike,
     *,
+    network: keras.Model | None = None,
     overwrite: bool = False,
     verbose: int = 0,
     final_table: Callable[[keras.Model], list[Any]] | None = None,
@@ -68,6 +69,8 @@ def train(
         data: What `recipe.load_data()` returns, or a `Data` of your own with the same batches, seed and share of images
             kept back.
         run_dir: Where the run is written; see `runs`.
+        network: A network of your own, from images in [0, 1] to logits, which is trained on from its weights, or with
+            `recipe.fresh_weights` a copy of it from new ones. Default: that of the recipe.
         overwrite: Whether a finished run, or one made with other settings, may be replaced: all that is in `run_dir`
             goes.
         verbose: What is printed, as in Keras: 0 nothing, 1 a progress bar, 2 a line per epoch.
@@ -85,7 +88,7 @@ def train(
         TypeError: If `recipe` is no `Recipe` or `data` no `Data`.
         ValueError: If the data are not what the recipe says, or a network, noise or optimizer does not fit them.
     """
-    with prepare(recipe, data, run_dir, overwrite=overwrite, data_dir=data_dir) as run:
+    with prepare(recipe, data, run_dir, network=network, overwrite=overwrite, data_dir=data_dir) as run:
         run.fit(verbose=verbose)
         table = [] if final_table is None else final_table(run.network)
         return run.finish(table)
@@ -96,6 +99,7 @@ def prepare(
     data: Data,
     run_dir: str | os.PathLike,
     *,
+    network: keras.Model | None = None,
     overwrite: bool = False,
     extra_flags: dict[str, str] | None = None,
     data_dir: str | None = None,
@@ -106,7 +110,7 @@ def prepare(
     Everything that can fail for the arguments' reasons fails here, before the directory is touched.
 
     Args:
-        recipe, data, run_dir, overwrite: As for `train`.
+        recipe, data, run_dir, network, overwrite: As for `train`.
         extra_flags: Flags that are written into the run's flag file but may change from one start to the next, such as
             `data_dir`; name -> text.
         data_dir, download: As for `load_data`, for the sets that the out-distribution names.
@@ -123,13 +127,15 @@ def prepare(
         raise TypeError(f"`data` must be a Data, such as recipe.load_data(). Received: {type(data).__name__}.")
     in_time = not recipe.deterministic or make_deterministic()
     keras.utils.set_random_seed(recipe.seeds()["weights"])
+    if network is not None and recipe.network is None:
+        recipe = dataclasses.replace(recipe, network=network.name)
     recipe = recipe.for_data(data)
     _check_data(recipe, data)
     run = runs.RunDirectory(run_dir)
     run.check(recipe.to_flags(), overwrite=overwrite)
     steps_per_epoch = recipe.steps_per_epoch or data.steps_per_epoch
     parts = building.Parts(recipe, data, steps_per_epoch, data_dir=data_dir, download=download)
-    model = building.model(recipe, parts)
+    model = building.model(recipe, parts, network)
     planned = int(run.flags().get("epochs", recipe.epochs)) if run.last_checkpoint() else recipe.epochs
     there = run.fingerprint()  # it may be one of an earlier version, which goes on
     fingerprint = there if there is not None and data.is_of(there) else data.fingerprint

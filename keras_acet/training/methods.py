@@ -62,7 +62,11 @@ def unused(settings: Mapping[str, Any]) -> dict[str, str]:
     read = METHODS[method].settings if method in METHODS else ()
     of_methods = {name for one in METHODS.values() for name in one.settings}
     found = {}
+    is_file = str(settings.get("network") or "").lower().endswith(".keras")
     for name in (name for name, value in settings.items() if value is not None):
+        if name == ("weight_decay" if is_file else "fresh_weights"):  # a file has its own regularizers
+            found[name] = f"network={settings.get('network')}"
+            continue
         other, values = _NEEDS.get(name, ("", ()))
         if method in METHODS and name in of_methods and name not in read:
             found[name] = f"method={method}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from keras_acet.datasets import registry, sources
 from keras_acet.datasets.out_distributions import checked_out
 from keras_acet.noise import names as kinds_of_noise
-from keras_acet.training import flag_files, methods
+from keras_acet.training import defaults, flag_files, methods
 from keras_acet.training.methods import METHODS
 from keras_acet.training.settings import PIXELS, Setting, choice, number, setting, whole, write
 
@@ -23,14 +23,6 @@ _NOT_SETTINGS = {
     "data_dir": "give it to `load_data`",
     "download": "give it to `load_data`",
 }
-# Of the images of a set with a recipe of the paper, which keeps none: what an export calibrates with.
-_KEPT_BACK = "0.04"
-# Of data of one's own: few images, and a number of epochs that one changes, which drops at fixed epochs do not follow.
-_OF_OWN_DATA = {"calibration_fraction": "0.1", "epochs": "30", "schedule": "cosine"}
-# The widths of an RBF network grow too slowly for what suits a ReLU network on the same set.
-_BY_NETWORK = {"rbf": {"optimizer": "adam", "learning_rate": "0.01"}}
-# Sets whose detectors are trained as those of another set; all others as those of CIFAR-10, with a small radius.
-_DETECTOR_LIKE = {"kmnist": "mnist", "emnist_letters": "mnist"}
 _BY = " (default: by data set)"
 _KINDS = [kind for kind in kinds_of_noise() if kind not in ("letters", "outliers", "paper")]
 
@@ -93,7 +85,13 @@ class Recipe:
         None,
     )
     network: str | None = setting(
-        str, f"lenet, resnet20, mlp, rbf, or a model of keras.applications such as MobileNetV2{_BY}.", None
+        str,
+        "lenet, resnet20, mlp, rbf, a model of keras.applications such as MobileNetV2, or FILE.keras: a model of your "
+        f"own, which is trained on from its weights{_BY}.",
+        None,
+    )
+    fresh_weights: bool | None = setting(
+        bool, "With `network=FILE.keras`: begin with new weights instead of those of the file.", None
     )
     epochs: int = whole(f"Number of epochs; the paper: 100{_BY}.", 1)
     steps_per_epoch: int = whole(
@@ -210,6 +208,8 @@ class Recipe:
             object.__setattr__(self, "dataset", own_files.absolute)
         if self.out is not None:
             object.__setattr__(self, "out", checked_out(self.out, self.dataset))
+        if self.has_own_network:
+            object.__setattr__(self, "network", str(pathlib.Path(str(self.network)).expanduser().absolute()))
         if self.min_sigma > self.max_sigma:
             raise ValueError(
                 f"`max_sigma` must be at least `min_sigma`. Received: {self.max_sigma:g} and {self.min_sigma:g}."
@@ -261,17 +261,18 @@ class Recipe:
     def _for_dataset(cls, name: "str | Data", method: str, changes: Mapping[str, Any]) -> tuple[Self, list[str]]:
         """The recipe, and the names of the changes that differ from the defaults."""
         if isinstance(name, str):
-            _check_known(name)
+            defaults.check_known(name)
         else:
             name = name.name
-        flags = _defaults(name, changes.get("network"), METHODS[method].trains_detector if method in METHODS else False)
-        defaults = cls._read({**flags, "dataset": name, "method": method})
-        schedule = defaults.get("step_schedule", cls.step_schedule)
+        of_detector = method in METHODS and METHODS[method].trains_detector
+        flags = defaults.flags_of(name, changes.get("network"), of_detector)
+        given = cls._read({**flags, "dataset": name, "method": method})
+        schedule = given.get("step_schedule", cls.step_schedule)
         if changes.get("step_schedule", schedule) != schedule:
             # the set's steps are for its own schedule
-            defaults = {key: value for key, value in defaults.items() if key not in ("step_size", "step_size_max")}
-        default = {name: getattr(cls, name, None) for name in changes} | defaults
-        recipe = cls(**{**defaults, **changes})
+            given = {key: value for key, value in given.items() if key not in ("step_size", "step_size_max")}
+        default = {name: getattr(cls, name, None) for name in changes} | given
+        recipe = cls(**{**given, **changes})
         return recipe, [name for name in changes if getattr(recipe, name) != default[name]]
 
     @classmethod
@@ -341,6 +342,11 @@ class Recipe:
         )
 
     @property
+    def has_own_network(self) -> bool:
+        """Whether the network is a file of the user's own."""
+        return str(self.network or "").lower().endswith(".keras")
+
+    @property
     def data_name(self) -> str:
         """The name of the data, `Data.name`: of files of your own the last part of the path."""
         own_files = sources.parse(self.dataset)
@@ -391,35 +397,6 @@ class Recipe:
                 more = _NOT_SETTINGS.get(name, f"a recipe has {', '.join(settings)}")
                 raise ValueError(f"`{name}` is no setting of a recipe; {more}.")
         return {name: settings[name].read(name, text) for name, text in flags.items()}
-
-
-def _check_known(name: str) -> None:
-    if sources.parse(name) is None and name not in registry.labelled():
-        known = sorted([*registry.labelled(), *sources.names()])
-        raise ValueError(
-            f"`dataset` must be one of {', '.join(known)}. Received: dataset={name!r}."
-            f"{registry.how_to_add(name, known)}"
-        )
-
-
-def _defaults(name: str, network: str | None, of_detector: bool = False) -> dict[str, str]:
-    """Flags of a data set's defaults; what is not there its entry decides."""
-    known = flag_files.names()
-    if of_detector:
-        like = _DETECTOR_LIKE.get(name, name)
-        like = like if f"fast/{like}_prood" in known else "cifar10"
-        flags = flag_files.read_named(f"fast/{like}_prood")
-        if like != name:
-            of_the_set = ("classifier", "augmentation", "out", "calibration_fraction")
-            flags = {key: text for key, text in flags.items() if key not in of_the_set}
-        return {**_defaults(name, None), **flags}
-    own = [f"{folder}/{name}_acet" for folder in ("own", "paper") if f"{folder}/{name}_acet" in known]
-    flags = flag_files.read_named(own[0] if own else "paper/mnist_acet")
-    if not own:
-        del flags["network"], flags["augmentation"], flags["out"]
-    if not (own and own[0].startswith("own/")):
-        flags |= {"calibration_fraction": _KEPT_BACK} if name in registry.labelled() else _OF_OWN_DATA
-    return {**flags, **_BY_NETWORK.get(str(network or "").lower(), {})}
 
 
 def _check_step_sizes(recipe: Recipe) -> None:
