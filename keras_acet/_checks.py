@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 
 
+def as_float(images: np.ndarray) -> np.ndarray:
+    """Returns images as a float32 array in [0, 1]: uint8 is divided by 255, floats stay."""
+    images = np.asarray(images)
+    return images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
+
+
 def check_labels(what: str, labels: Any, num_images: int, num_classes: int, *, hint: str) -> np.ndarray:
     """Returns labels as an integer array `(num_images,)` of their own dtype, or raises ValueError.
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_acet._checks import as_float as as_float
 from keras_acet.metrics import max_confidence
 
 BATCH_SIZE = 256
@@ -15,12 +16,6 @@ BATCH_SIZE = 256
 def confidence_of(logits: np.ndarray) -> np.ndarray:
     """Computes the largest softmax probability of every row of logits: float32, shape `(n,)`."""
     return max_confidence(logits).astype(np.float32)
-
-
-def as_float(images: np.ndarray) -> np.ndarray:
-    """Returns images as a float32 array in [0, 1]: uint8 is divided by 255, floats stay."""
-    images = np.asarray(images)
-    return images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
 
 
 def logits_of(network: Callable[..., tf.Tensor], images: tf.Tensor) -> tf.Tensor:

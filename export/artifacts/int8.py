@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_acet._prediction import as_float
 from keras_acet.files import writing
 
 from .. import onnx_graph
@@ -28,9 +27,9 @@ class Int8OnnxFile(OnnxFile):
     def variant(self, subject: Subject) -> Variant:
         """Quantises the network by ranges of training images, as they should not depend on test images."""
         measurements = subject.measurements
-        images = measurements.data.train_images
-        chosen = np.random.default_rng(measurements.protocol.seed).permutation(len(images))[:_NUM_IMAGES]
-        network = quantize(subject.source.once(converted), as_float(images[np.sort(chosen)]))
+        data = measurements.data
+        chosen = np.random.default_rng(measurements.protocol.seed).permutation(len(data.train_labels))[:_NUM_IMAGES]
+        network = quantize(subject.source.once(converted), data.some_images("train", np.sort(chosen)))
         uncalibrated = measurements.serving_model(None, 0.0)
         plain = onnx_graph.Predictor(onnx_graph.wrap(network, uncalibrated), uncalibrated)
         calibrated = measurements.calibrated(

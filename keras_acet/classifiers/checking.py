@@ -127,9 +127,8 @@ def _found_outputs(classifier: Classifier, values: np.ndarray) -> str:
 
 def _found_inputs(classifier: Classifier, data: Data) -> str:
     """Whether a classifier is right about more images in 0..255 than in [0, 1]."""
-    count = _NUM_CHECKED - len(data.test_images[:_NUM_CHECKED])
-    parts = [as_float(data.test_images[:_NUM_CHECKED]), as_float(data.train_images[:count])]
-    images = np.concatenate(parts if count else parts[:1])
+    count = max(_NUM_CHECKED - len(data.test_labels), 0)
+    images = np.concatenate([data.test_images[:_NUM_CHECKED], data.some_images("train", slice(count))])
     labels = np.concatenate([data.test_labels, data.train_labels])[: len(images)]
     try:
         right = [_is_right(classifier.logits(scale * images), labels) for scale in (1, 255)]

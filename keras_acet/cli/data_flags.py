@@ -8,6 +8,7 @@ from absl import flags as absl_flags
 
 from keras_acet._checks import Notice
 from keras_acet.cli.commands import Call, UserError, between, split
+from keras_acet.datasets import sources
 
 
 def define(values: absl_flags.FlagValues) -> None:
@@ -198,7 +199,7 @@ def note_unknown(call: Call, models: list[Any], data: Any) -> None:
 def _check_calibration(values: absl_flags.FlagValues, settings: list[dict[str, str]]) -> None:
     if values.calibration is not None and values.calibration_fraction is not None:
         raise UserError("--calibration and --calibration_fraction exclude each other; give one of them")
-    if values.calibration is not None and not values.calibration.startswith(("folder:", "npz:")):
+    if values.calibration is not None and sources.parse(values.calibration) is None:
         raise UserError(f"--calibration={values.calibration} must be folder:PATH or npz:PATH")
     if values.calibration_fraction is not None and settings:
         raise UserError(

@@ -14,8 +14,8 @@ if typing.TYPE_CHECKING:
     from keras_acet.datasets.augmentation import random_crop
     from keras_acet.datasets.augmentation import random_flip
     from keras_acet.datasets.augmentation import random_flip_crop
+    from keras_acet.datasets.beside import OODSets
     from keras_acet.datasets.data import Data
-    from keras_acet.datasets.data import OODSets
     from keras_acet.datasets.embedded import photo_patches
     from keras_acet.datasets.fitting import fit_images
     from keras_acet.datasets.held_out import with_calibration
@@ -44,7 +44,7 @@ if typing.TYPE_CHECKING:
 _PLACES = {
     "Data": "data",
     "DatasetSpec": "specs",
-    "OODSets": "data",
+    "OODSets": "beside",
     "OODSpec": "specs",
     "OutDistribution": "out_distributions",
     "Splits": "specs",

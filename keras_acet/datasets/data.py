@@ -1,75 +1,22 @@
-"""`Data`: a training and a test set with their pipelines, and `OODSets`, the sets beside them."""
+"""`Data`: a training and a test set with their pipelines."""
 
 import copy
 import functools
 import hashlib
-import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_acet._checks import UnknownNameError
-from keras_acet.datasets.checks import check_images, check_labels
+from keras_acet._checks import as_float, check_integer
+from keras_acet.datasets.beside import OODSets
+from keras_acet.datasets.checks import check_class_names, check_images, check_labels, check_pair
 from keras_acet.datasets.embedded import photo_patches
 from keras_acet.files import sha256
 
 Pair = tuple[np.ndarray, np.ndarray]
-
-
-class OODSets(Mapping[str, np.ndarray | str]):
-    """Out-distribution sets by name, each read when first asked for.
-
-    A value is a float32 array `(n, *image_shape)` in [0, 1], or a `str` of less than 90 characters that says why the
-    set is not available, so that one missing set does not stop an evaluation.
-
-    Args:
-        loaders: Mapping from name to a function that returns such an array, or raises `OSError`, `ImportError` or
-            `ValueError`, whose text becomes the value.
-        also: Mapping from other names to those of `loaders`: "folder:/data/photos" for "photos", say. They are found
-            and not listed.
-
-    Raises:
-        KeyError: If there is no set of a name; it lists those that there are.
-    """
-
-    def __init__(
-        self, loaders: Mapping[str, Callable[[], np.ndarray]], *, also: Mapping[str, str] | None = None
-    ) -> None:
-        self._loaders = dict(loaders)
-        self._also = dict(also or {})
-        self._values: dict[str, np.ndarray | str] = {}
-
-    def __getitem__(self, name: str) -> np.ndarray | str:
-        name = self._also.get(name, name)
-        if name not in self._loaders:
-            raise UnknownNameError("out-distribution set", name, self._loaders)
-        if name not in self._values:
-            try:
-                self._values[name] = self._loaders[name]()
-            except (OSError, ImportError, ValueError) as error:
-                self._values[name] = textwrap.shorten(str(error), 89, placeholder=" ...")
-        return self._values[name]
-
-    def joined(self, others: "OODSets") -> "OODSets":
-        """Returns these sets and other `OODSets`; a set of the others replaces one of the same name."""
-        return OODSets(
-            {name: functools.partial(_read, sets, name) for sets in (self, others) for name in sets},
-            also={**self._also, **others._also},
-        )
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._loaders or name in self._also
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._loaders)
-
-    def __len__(self) -> int:
-        return len(self._loaders)
-
-
-def _read(sets, name):
-    return sets[name]
 
 
 class Data:
@@ -81,8 +28,8 @@ class Data:
     Args:
         name: Name of the set; starts every error message.
         train: Pair `(images, labels)`. Images are uint8 in 0..255 or floats in [0, 1], of shape `(n, height, width)`,
-            `(n, height, width, channels)` or, for vectors, `(n, size)`. Labels are integers from 0, of shape `(n,)` or
-            `(n, 1)`; gaps are allowed.
+            `(n, height, width, channels)` or, for vectors, `(n, size)`. Labels are whole numbers from 0, of shape
+            `(n,)` or `(n, 1)`; gaps are allowed.
         test: Pair of the same form. Default: a fifth of each training class, at least one image of two, is held out,
             always the same for the same labels.
         class_names: List of `str`, one per class. Default: the numbers from 0 to the largest training label.
@@ -90,24 +37,28 @@ class Data:
         seed: int >= 0; governs order and augmentation, never the split.
         augmentation: None or a callable `(images, seed) -> images`, given float32 images in [0, 1] and a seed of shape
             `(2,)`.
-        ood: Mapping from name to float32 images in [0, 1], or to a `str` saying why there are none. Default: "photos",
-            see `photo_patches`; nothing for vectors.
+        ood: Mapping from name to images of the same shape, uint8 in 0..255 or floats in [0, 1], or to a `str` saying
+            why there are none. Default: "photos", see `photo_patches`; nothing for vectors.
         calibration_fraction: Share of the training images, in `[0, 1)`, that is kept out of training, for a temperature
             and thresholds (`calibration`); always the same ones. 0 is published.
 
     Attributes:
         image_shape: Tuple such as `(28, 28, 1)`, or `(2,)` for vectors.
         num_classes: Number of classes.
-        train_images, test_images: uint8 or float32 arrays `(n, *image_shape)`.
+        train_images, test_images: float32 arrays `(n, *image_shape)` in [0, 1], whatever was given, not to be written
+            to. Images of 8 bits are kept as such, and these arrays are made of them, four times as large, when they
+            are first asked for; `some_images` makes a few.
         train_labels, test_labels: int64 arrays `(n,)`.
         calibration_images, calibration_labels: Images kept out of training and their labels; none by default.
         calibration_source: The images that `with_calibration` gave, in words; else None.
         test_is_split_off: Whether the test set is the fifth that was held out here, as no test set was given.
+        ood: `OODSets`; a mapping that is assigned is checked and becomes one.
         steps_per_epoch: `n_train // batch_size`; the last partial batch is dropped, as published.
 
     Raises:
-        ValueError: If images or labels are not as described, shapes or lengths differ, there is one class only, or
-            `batch_size` is not between 1 and the number of training images.
+        TypeError: If an argument is of another type than described.
+        ValueError: If images, labels or names are not as described, shapes or lengths differ, there is one class only,
+            or `batch_size` is not between 1 and the number of training images.
 
     Example:
 
@@ -116,7 +67,7 @@ class Data:
     >>> data.image_shape, data.num_classes, data.steps_per_epoch, data.test_labels
     ((2, 2, 1), 2, 2, array([0, 1]))
     >>> data
-    Data('mine': images (2, 2, 1) uint8, 2 classes (0, 1), 8 to train on, 2 to test with; beside it: photos)
+    Data('mine': images (2, 2, 1) in [0, 1], 2 classes (0, 1), 8 to train on, 2 to test with; beside it: photos)
     """
 
     def __init__(
@@ -132,16 +83,19 @@ class Data:
         ood: Mapping[str, np.ndarray | str] | None = None,
         calibration_fraction: float = 0.0,
     ) -> None:
+        _check_types(name, augmentation)
         self.name = name
-        self.batch_size = batch_size
-        self.seed = seed
+        self.batch_size = check_integer(batch_size, "batch_size", minimum=-(2**63))
+        self.seed = check_integer(seed, "seed", minimum=0)
         self.augmentation = augmentation
 
-        images = check_images(f"{name}: training images", train[0])
-        limit = len(class_names or images)  # at most one class per image
-        labels = check_labels(f"{name}: training labels", train[1], len(images), limit)
+        images, labels = check_pair(name, "train", train)
+        images = check_images(f"{name}: training images", images)
+        names = None if class_names is None else check_class_names(name, class_names)
+        limit = len(names or images)  # at most one class per image
+        labels = check_labels(f"{name}: training labels", labels, len(images), limit)
         self.image_shape = images.shape[1:]
-        self.class_names = list(class_names or map(str, range(labels.max() + 1)))
+        self.class_names = names or list(map(str, range(labels.max() + 1)))
         self.num_classes = len(self.class_names)
         present = np.unique(labels)
         if len(present) < 2:
@@ -150,34 +104,75 @@ class Data:
         self.test_is_split_off = test is None
         if test is None:
             held_out = _fifth_of_each_class(name, labels)
-            test = images[held_out], labels[held_out]
+            test_images, test_labels = images[held_out], labels[held_out]
             images, labels = images[~held_out], labels[~held_out]
+        else:
+            test_images, test_labels = check_pair(name, "test", test)
+            test_images, test_labels = self._checked(f"{name}: test", test_images, test_labels)
+            test_images = test_images.copy()  # what becomes of the user's array is not our concern
         kept_out = _kept_out(name, len(labels), calibration_fraction)
-        self.calibration_images, self.calibration_labels = images[kept_out], labels[kept_out]
-        images, labels = images[~kept_out], labels[~kept_out]
-        self.train_images, self.train_labels = images, labels
+        self._stored = {"train": images[~kept_out], "test": test_images, "calibration": images[kept_out]}
+        self.train_labels, self.test_labels, self.calibration_labels = labels[~kept_out], test_labels, labels[kept_out]
         self._is_kept_out = kept_out
-        self._split = images, labels, self.calibration_images, self.calibration_labels
-
-        self.test_images = check_images(f"{name}: test images", test[0])
-        if self.test_images.shape[1:] != self.image_shape:
+        self._split = self._stored["train"], self.train_labels, self._stored["calibration"], self.calibration_labels
+        if not 1 <= self.batch_size <= len(self.train_labels):
             raise ValueError(
-                f"{name}: test images must have the shape of the training images, {self.image_shape}. "
-                f"Received: {self.test_images.shape[1:]}."
-            )
-        self.test_labels = check_labels(f"{name}: test labels", test[1], len(self.test_images), self.num_classes)
-        if not 1 <= batch_size <= len(labels):
-            raise ValueError(
-                f"{name}: `batch_size` must be between 1 and the {len(labels)} training images. "
+                f"{name}: `batch_size` must be between 1 and the {len(self.train_labels)} training images. "
                 f"Received: batch_size={batch_size}."
             )
-        self.steps_per_epoch = len(labels) // batch_size
+        self.steps_per_epoch = len(self.train_labels) // self.batch_size
         if ood is None:
             is_image = len(self.image_shape) == 3
             ood = OODSets({"photos": functools.partial(photo_patches, self.image_shape)} if is_image else {})
-        self.ood = (
-            ood if isinstance(ood, OODSets) else OODSets({name: functools.partial(_read, ood, name) for name in ood})
-        )
+        self.ood = ood
+
+    def _checked(self, what, images, labels):
+        """More images and labels, as `check_images` and `check_labels` give them, of the shape and classes of these."""
+        images = check_images(f"{what} images", images)
+        if images.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"{what} images must have the shape of the training images, {self.image_shape}. "
+                f"Received: {images.shape[1:]}."
+            )
+        return images, check_labels(f"{what} labels", labels, len(images), self.num_classes)
+
+    @functools.cached_property
+    def train_images(self) -> np.ndarray:
+        return self._float_images("train")
+
+    @functools.cached_property
+    def test_images(self) -> np.ndarray:
+        return self._float_images("test")
+
+    @functools.cached_property
+    def calibration_images(self) -> np.ndarray:
+        return self._float_images("calibration")
+
+    def _float_images(self, part):
+        stored = self._stored[part]
+        images = as_float(stored) if stored.dtype == np.uint8 else stored.view()
+        images.flags.writeable = False  # the pipelines would not follow
+        return images
+
+    def some_images(self, part: str, index: Any) -> np.ndarray:
+        """Returns some images of a part, without making floats of all of them.
+
+        Args:
+            part: "train", "test" or "calibration".
+            index: What NumPy takes as an index: a slice, positions, or a mask.
+
+        Returns:
+            float32 array in [0, 1]: `train_images[index]`, say.
+        """
+        return as_float(self._stored[part][index])
+
+    @property
+    def ood(self) -> OODSets:
+        return self._ood
+
+    @ood.setter
+    def ood(self, sets: Mapping[str, np.ndarray | str]) -> None:
+        self._ood = OODSets.of(sets, self.image_shape, name=self.name)
 
     def with_calibration(self, images: np.ndarray, labels: np.ndarray, *, source: str) -> "Data":
         """Returns a copy with other images for a temperature and thresholds, which nothing was trained on.
@@ -193,16 +188,10 @@ class Data:
             ValueError: If images or labels are not as described, or if more than 1 % of the images are also among the
                 images to train on or to test with.
         """
-        images = check_images(f"{source}: calibration images", images)
-        if images.shape[1:] != self.image_shape:
-            raise ValueError(
-                f"{source}: calibration images must have the shape of the training images, {self.image_shape}. "
-                f"Received: {images.shape[1:]}."
-            )
-        labels = check_labels(f"{source}: calibration labels", labels, len(images), self.num_classes)
+        images, labels = self._checked(f"{source}: calibration", images, labels)
         if len(labels) < 2:
             raise ValueError(f"{source}: calibration needs at least 2 images. Received: {len(labels)}.")
-        for what, others in (("train on", self.train_images), ("test with", self.test_images)):
+        for what, others in (("train on", self._stored["train"]), ("test with", self._stored["test"])):
             shared = len(_digests(images) & _digests(others))
             if shared > 0.01 * len(images):
                 raise ValueError(
@@ -210,7 +199,8 @@ class Data:
                     f"among those of {self.name}. Name images that were kept out of both."
                 )
         other = copy.copy(self)
-        other.calibration_images, other.calibration_labels = images, labels
+        other.__dict__.pop("calibration_images", None)
+        other._stored, other.calibration_labels = {**self._stored, "calibration": images}, labels
         other.calibration_source = source
         return other
 
@@ -219,14 +209,14 @@ class Data:
         """First 16 hex digits of the SHA-256 of what `with_calibration` gave; None where the images are the data's."""
         if self.calibration_source is None:
             return None
-        images, labels = self.calibration_images, self.calibration_labels
+        images, labels = self._stored["calibration"], self.calibration_labels
         return sha256(f"{images.shape}{images.dtype.str}", images, labels)[:16]
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:10]) + (", ..." if self.num_classes > 10 else "")
         kept_out = f", {len(self.calibration_labels)} kept out for calibration" if len(self.calibration_labels) else ""
         return (
-            f"Data({self.name!r}: images {self.image_shape} {self.train_images.dtype}, {self.num_classes} classes "
+            f"Data({self.name!r}: images {self.image_shape} in [0, 1], {self.num_classes} classes "
             f"({names}), {len(self.train_labels)} to train on{kept_out}, {len(self.test_labels)} to test with; beside "
             f"it: {', '.join(self.ood) or 'no sets'})"
         )
@@ -255,7 +245,7 @@ class Data:
     @functools.cached_property
     def test(self) -> tf.data.Dataset:
         """The test set in its own order: nothing dropped, nothing augmented, same dtypes."""
-        images, labels = _on_cpu(self.test_images), _on_cpu(self.test_labels)
+        images, labels = _on_cpu(self._stored["test"]), _on_cpu(self.test_labels)
         return (
             tf.data.Dataset.range(len(self.test_labels))
             .batch(self.batch_size)
@@ -290,7 +280,7 @@ class Data:
         return any(fingerprint == self._fingerprint(*split, with_names=one) for one in (True, False))
 
     def _fingerprint(self, train_images, train_labels, images, labels, *, with_names=True):
-        sets = [train_images, train_labels, self.test_images, self.test_labels]
+        sets = [train_images, train_labels, self._stored["test"], self.test_labels]
         if len(labels):
             sets += [images, labels]
         parts = [part for array in sets for part in (f"{array.shape}{array.dtype.str}", array)]
@@ -314,7 +304,7 @@ class Data:
 
     @functools.cached_property
     def _train_tensors(self):
-        return _on_cpu(self.train_images), _on_cpu(self.train_labels)
+        return _on_cpu(self._stored["train"]), _on_cpu(self.train_labels)
 
     def _batches(self, epochs):
         """Training batches of the epochs whose numbers the dataset `epochs` yields."""
@@ -337,6 +327,16 @@ class Data:
         return epochs.flat_map(plan).map(batch).prefetch(2)
 
 
+def _check_types(name, augmentation):
+    if not isinstance(name, str) or not name.strip():
+        raise TypeError(f"`name` must be a str that is not empty. Received: {name!r}.")
+    if augmentation is not None and not callable(augmentation):
+        raise TypeError(
+            f"{name}: `augmentation` must be None or a function (images, seed) -> images. Received: "
+            f"{augmentation!r}. Such are `datasets.random_crop` and `datasets.random_flip_crop`."
+        )
+
+
 def _fifth_of_each_class(name, labels):
     random = np.random.RandomState(0)  # its stream is frozen across NumPy versions
     held_out = np.zeros(len(labels), bool)
@@ -354,6 +354,8 @@ def _fifth_of_each_class(name, labels):
 
 def _kept_out(name, num_images, fraction):
     """Which training images are for calibration."""
+    if not isinstance(fraction, numbers.Real) or isinstance(fraction, bool):
+        raise TypeError(f"{name}: `calibration_fraction` must be a number in [0, 1). Received: {fraction!r}.")
     if not 0 <= fraction < 1:
         raise ValueError(f"{name}: `calibration_fraction` must be in [0, 1). Received: {fraction}.")
     count = round(fraction * num_images)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_acet._checks import as_float
 from keras_acet.datasets import decoding
 
 
@@ -37,7 +38,7 @@ def fitted(name: str, images: np.ndarray, image_shape: tuple[int, ...], resize: 
     check_shape(name, images.shape[1:], image_shape, resize)
     if images.shape[1:] != image_shape:
         return fit_images(images, image_shape)
-    return images if images.dtype == np.float32 else images.astype(np.float32) / np.float32(255)
+    return as_float(images)
 
 
 def check_shape(name: str, shape: tuple[int, ...], image_shape: tuple[int, ...], resize: bool) -> None:

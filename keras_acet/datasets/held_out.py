@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_acet.datasets.data import Data
 from keras_acet.datasets.loading import load
+from keras_acet.datasets.sources import parse
 
 
 def with_calibration(data: Data, name: str, *, image_size: int | None = None) -> Data:
@@ -23,7 +24,9 @@ def with_calibration(data: Data, name: str, *, image_size: int | None = None) ->
     shape = data.image_shape
     if image_size is None and len(shape) == 3 and shape[0] == shape[1]:
         image_size = shape[0]
-    other = load(name, batch_size=1, image_size=image_size if name.startswith("folder:") else None)
+    source = parse(name)
+    takes_size = source is not None and source.takes_image_size
+    other = load(name, batch_size=1, image_size=image_size if takes_size else None)
     images = np.concatenate([other.train_images, other.test_images])
     labels = np.concatenate([other.train_labels, other.test_labels])
     numbers = [str(number) for number in range(other.num_classes)]

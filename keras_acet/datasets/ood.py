@@ -5,8 +5,9 @@ import functools
 from collections.abc import Sequence
 
 from keras_acet.datasets import registry, sources
+from keras_acet.datasets.beside import OODSets
 from keras_acet.datasets.checks import check_images
-from keras_acet.datasets.data import Data, OODSets
+from keras_acet.datasets.data import Data
 from keras_acet.datasets.fitting import check_shape, fitted
 from keras_acet.datasets.noise_sets import expanded, noise_names, noise_set
 from keras_acet.datasets.specs import DatasetSpec, OODSpec

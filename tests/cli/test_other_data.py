@@ -139,8 +139,11 @@ def test_class_names_count():
 def test_fingerprints_of_the_version_before_still_count():
     # SHA-256 over shape, dtype and values of each part, as it was before the names of classes counted.
     data = datasets.Data(name="a", train=(IMAGES, LABELS), batch_size=1, calibration_fraction=0.25)
-    parts = [data.train_images, data.train_labels, data.test_images, data.test_labels]
-    parts += [data.calibration_images, data.calibration_labels]
+    parts = [
+        array if array.ndim == 1 else np.round(array * 255).astype(np.uint8)
+        for part in ("train", "test", "calibration")
+        for array in (getattr(data, f"{part}_images"), getattr(data, f"{part}_labels"))
+    ]
     before = sha256(*(part for array in parts for part in (f"{array.shape}{array.dtype.str}", array)))[:16]
     assert before != data.fingerprint and data.is_of(before)
     other = datasets.Data(name="a", train=(IMAGES, LABELS), batch_size=1)

@@ -135,7 +135,7 @@ def test_only_sets_that_are_mirrored_in_training_are_mirrored(registered, augmen
 
 
 def test_files_give_their_training_images(tmp_path):
-    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1) + np.zeros((5, 3, 3, 1), np.uint8)
+    images = 50 * np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1) + np.zeros((5, 3, 3, 1), np.uint8)
     np.savez(tmp_path / "a.npz", x_train=images[:2], y_train=[0, 1], x_test=images[2:], y_test=[0, 1, 1])
     np.savez(tmp_path / "b.npz", images=images[:1] / 255)
     for name, count in (("a", 2), ("b", 1)):

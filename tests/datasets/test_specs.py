@@ -53,7 +53,7 @@ def test_an_entry_is_taken_where_a_name_is():
     assert (data.name, data.image_shape, data.class_names, list(data.ood)) == (
         "stripes", (4, 4, 1), ["left", "right"], ["photos"],
     )  # fmt: skip
-    np.testing.assert_array_equal(data.train_images[..., 0], stripes()[0])
+    np.testing.assert_array_equal(data.train_images[..., 0], stripes()[0] / np.float32(255))
     assert datasets.default_network(spec, data.image_shape) == "lenet"
     with pytest.raises(ValueError, match="'stripes' depends on `image_shape`"):
         datasets.default_network(spec)

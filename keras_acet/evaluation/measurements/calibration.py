@@ -63,7 +63,7 @@ def calibration_images(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
         return data.calibration_images, data.calibration_labels
     count = min(_MOST_IMAGES, len(data.train_labels))
     chosen = subject.chosen(data.train_labels, count)
-    return data.train_images[chosen], data.train_labels[chosen]
+    return data.some_images("train", chosen), data.train_labels[chosen]
 
 
 def calibrate(
