@@ -171,7 +171,7 @@ def _damaged(reason):
 
 def _levels(header):
     """The pixels as they are stored."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(header.content), formats=[header.kind]) as image:
@@ -179,6 +179,8 @@ def _levels(header):
             if size[0] * size[1] <= MAX_PIXELS:
                 image.load()
                 levels = _in_8_bits(image)
+    except UnidentifiedImageError as error:
+        raise _damaged("its header cannot be read") from error
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         raise _damaged(" ".join(str(error).split()) or type(error).__name__) from error
     _check_size(*size)
@@ -226,6 +228,7 @@ def _png_header(content):
     ihdr = content[8:33]
     if len(ihdr) < 25 or ihdr[:8] != b"\0\0\0\rIHDR":
         raise _damaged("its header is missing")
+    _check_sum(content, 8, 33)
     width, height = _number(ihdr[8:12]), _number(ihdr[12:16])
     depth, colour, *methods = ihdr[16:21]
     if not width or not height or depth not in BIT_DEPTHS.get(colour, ()) or methods[:2] != [0, 0] or methods[2] > 1:
@@ -237,6 +240,8 @@ def _png_header(content):
             break
         if not kind.isalpha():
             raise _damaged("its chunks are no PNG file's")
+        if kind == b"PLTE":
+            _check_sum(content, start, end)
         if kind == b"PLTE" and colour == 3:
             if len(kept) > 1 or len(data) % 3 or not 3 <= len(data) <= 768:
                 raise _damaged("its palette is no PNG file's")
@@ -252,8 +257,7 @@ def _png_header(content):
         raise _damaged("its palette is missing")
     first, packed = start, []
     while kind == b"IDAT":
-        if zlib.crc32(content[start + 4 : end - 4]) != _number(content[end - 4 : end]):
-            raise _damaged("the checksum of its pixels is another")
+        _check_sum(content, start, end)
         packed.append(data)
         start = end
         kind, data, end = _chunk(content, start)
@@ -301,6 +305,11 @@ def _chunk(content, start):
     if end > len(content):
         raise _damaged("it is cut off")
     return content[start + 4 : start + 8], content[start + 8 : end - 4], end
+
+
+def _check_sum(content, start, end):
+    if zlib.crc32(content[start + 4 : end - 4]) != _number(content[end - 4 : end]):
+        raise _damaged("a checksum is another")
 
 
 def _jpeg_header(content):

@@ -163,19 +163,17 @@ function readPng(bytes) {
   }
   const header = { width, height, depth, colour, isInterlaced, palette: null, packed: [], exif: null };
   let next = chunk(bytes, 8);
-  if (crc(bytes, 12, 29) !== number(bytes, 29, 4)) throw damaged("the checksum of its header is another");
+  checkSum(bytes, next);
   for (let i = 0; ; i++) {
     next = chunk(bytes, next.end);
     if (next.kind === "IDAT") break;
     if (i === MAX_SEGMENTS) throw damaged(`it has more than ${MAX_SEGMENTS} chunks before its pixels`);
+    if (next.kind === "PLTE") checkSum(bytes, next);
     readChunk(header, next);
   }
   if (colour === 3 && !header.palette) throw damaged("its palette is missing");
   for (; next.kind === "IDAT"; next = chunk(bytes, next.end)) {
-    const end = next.end - 4;
-    if (crc(bytes, end - next.data.length - 4, end) !== number(bytes, end, 4)) {
-      throw damaged("the checksum of its pixels is another");
-    }
+    checkSum(bytes, next);
     header.packed.push(next.data);
   }
   for (let i = 0; i < MAX_SEGMENTS && /^[a-z]/.test(next.kind); i++) next = chunk(bytes, next.end);
@@ -206,10 +204,10 @@ function chunk(bytes, start) {
   return { kind, data: bytes.subarray(start + 8, end - 4), end };
 }
 
-function crc(bytes, start, end) {
+function checkSum(bytes, { data, end }) {
   let sum = 0xffffffff;
-  for (let i = start; i < end; i++) sum = CRC_TABLE[(sum ^ bytes[i]) & 0xff] ^ (sum >>> 8);
-  return (sum ^ 0xffffffff) >>> 0;
+  for (let i = end - data.length - 8; i < end - 4; i++) sum = CRC_TABLE[(sum ^ bytes[i]) & 0xff] ^ (sum >>> 8);
+  if ((sum ^ 0xffffffff) >>> 0 !== number(bytes, end - 4, 4)) throw damaged("a checksum is another");
 }
 
 async function unpackPng(header) {
