@@ -2,7 +2,8 @@
 
 Each kind of noise has a file of this folder, whose name is its name on the command line, and a line below for type
 checkers. A kind of your own is a subclass of `Noise`; use it wherever one of these can be used. Each is a Keras layer,
-so that Keras saves and restores the state of its random generator with the model that owns it.
+so that its arguments are saved with the model that owns it, and the checkpoints of a run hold the state of its random
+generator. `Mixture` and `ImageSet` are made of more than a seed.
 
 Nothing here is loaded before its first use, so that `names` answers without TensorFlow.
 """

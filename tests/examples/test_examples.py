@@ -35,6 +35,13 @@ def test_two_moons(train, tmp_path):
         assert len(image.convert("RGB").getcolors()) > 50
 
 
+def test_kinds_of_noise(tmp_path):
+    assert run_example("kinds_of_noise.py", [], tmp_path).startswith("Drawn: kinds_of_noise.png")
+    with Image.open(tmp_path / "kinds_of_noise.png") as image:
+        assert image.size == (720, 384)
+        assert len(image.convert("RGB").getcolors(2**24)) > 1000
+
+
 def test_rbf(tmp_path):
     printed = run_example("rbf.py", [], tmp_path)
     errors = {line.partition(":")[0]: float(line.split()[-1].rstrip("%")) for line in printed.splitlines()[:4]}
