@@ -17,8 +17,12 @@ from keras_acet.serving import ServingModel
 
 @pytest.fixture(scope="session")
 def stock(_server, tmp_path_factory):
-    """A folder with data, a finished run, models in all formats, an export and pictures."""
-    folder = tmp_path_factory.mktemp("stock")
+    """Where a folder lies, while it is used, with data, a finished run, models in all formats, an export and pictures.
+
+    The folder itself lies beside it: what a run knows of its data holds at one place only.
+    """
+    folder = tmp_path_factory.mktemp("stock") / "place"
+    folder.mkdir()
     inputs.npz()(folder)
     inputs.file("7.png", inputs.encoded(inputs.gray()))(folder)
     request = {"cwd": str(folder), "stdout": str(folder / "stdout"), "stderr": str(folder / "stderr")}
@@ -42,14 +46,13 @@ def stock(_server, tmp_path_factory):
     wrapped = onnx_graph.wrap(onnx_dense(folder / "net.onnx"), served, metadata=json.dumps(ABOUT))
     onnx.save(wrapped, folder / "served/model.onnx")
     assert _server({"wait": pid}) == 0, (folder / "stderr").read_text()
+    folder.rename(folder.with_name("kept"))
     return folder
 
 
 @pytest.fixture
-def place(stock, tmp_path):
+def place(stock):
     """A copy of the stock to work in."""
-    folder = tmp_path / "place"
-    shutil.copytree(stock, folder)
-    flags = folder / "run/flags.flags"
-    flags.write_text(flags.read_text().replace(str(stock), str(folder)))
-    return folder
+    shutil.copytree(stock.with_name("kept"), stock, symlinks=True)
+    yield stock
+    shutil.rmtree(stock)
