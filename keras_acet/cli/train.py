@@ -54,6 +54,7 @@ def _define(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_boolean(
         "download", True, "Download a data set that is not in the data directory.", flag_values=values
     )
+    protect.define(values)
     settings = Recipe.settings()
     defaults = {name: getattr(Recipe, name, None) for name in settings}
     for name, setting in settings.items():
@@ -122,6 +123,7 @@ def _run(call: commands.Call) -> None:
         runs.RunDirectory(run_dir).check(recipe.to_flags(), overwrite=flags.overwrite)
         data = recipe.load_data(data_dir=flags.data_dir, download=flags.download)
         extra_flags = {"data_dir": flags.data_dir} if flags.data_dir else {}
+        extra_flags |= protect.given(flags)
         protects = recipe.method == "prood"
         classifier = protect.classifier_of(call, recipe, data, run_dir) if protects else None
         run = training.prepare(

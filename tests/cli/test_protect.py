@@ -1,6 +1,7 @@
 """`train.py --method=prood`: a detector beside a classifier of any kind, and the run that `evaluate.py` reads."""
 
 import json
+import pathlib
 from types import SimpleNamespace
 
 import keras
@@ -60,7 +61,9 @@ def test_protects_a_classifier_of_ones_own(images_npz, own, tmp_path, monkeypatc
 
     # Another run may take the classifier from this one.
     recipe = Recipe.from_flags({"dataset": f"npz:{images_npz}", "method": "prood", "classifier": str(run)})
-    again = protect.classifier_of(None, recipe, data, tmp_path / "again")
+    nothing = _Flags({name: SimpleNamespace(value=None) for name in ("mean", "std", "inputs", "outputs")})
+    call = SimpleNamespace(flags=nothing, note_as_flags=print)
+    again = protect.classifier_of(call, recipe, data, tmp_path / "again")
     assert (again.logits(images) == protected.classifier.logits(images)).all()
 
 
@@ -69,16 +72,43 @@ def test_trains_a_plain_classifier_first_and_once(images_npz, tmp_path, monkeypa
     (tmp_path / "plain.flags").write_text(
         f"--dataset=npz:{images_npz}\n--method=plain\n--epochs=1\n--network=mlp\n--batch_size=16\n"
     )
-    assert run_train(images_npz, "--classifier=recipe:plain.flags") == 0
-    assert "First the classifier, in run-classifier." in capsys.readouterr().out
-    assert classifiers.load(tmp_path / "run-classifier").flags["method"] == "plain"
+    settings = {"dataset": f"npz:{images_npz}", "method": "prood", "classifier": "recipe:plain.flags"}
+    recipe = protect.checked(Recipe.from_flags({**settings, "batch_size": "16", "deterministic": "False"}))
+    flags = dict.fromkeys(("mean", "std", "inputs", "outputs", "data_dir", "download", "overwrite"))
+    call = SimpleNamespace(
+        flags=_Flags({name: SimpleNamespace(value=value) for name, value in flags.items()}), note_as_flags=print
+    )
+    for said in ("First the classifier, in run-classifier.", "The classifier: run-classifier, trained before."):
+        first = protect.classifier_of(call, recipe, recipe.load_data(), pathlib.Path("run"))
+        assert first.path == pathlib.Path("run-classifier")
+        assert first.flags["method"] == "plain"
+        assert said in capsys.readouterr().out
 
-    # Its flags are those that the recipe has for these data, so that another detector takes it as it is.
-    recipe = Recipe.from_flagfile(tmp_path / "run" / "flags.flags")
-    call = SimpleNamespace(flags=SimpleNamespace(data_dir=None, download=False, overwrite=False))
-    first = protect.classifier_of(call, recipe, recipe.load_data(), tmp_path / "run")
-    assert first.path == tmp_path / "run-classifier"
-    assert "run-classifier, trained before." in capsys.readouterr().out
+
+def test_flags_say_what_a_classifier_takes(images_npz, tmp_path, monkeypatch, capsys):
+    keras.utils.set_random_seed(1)
+    network = networks.mlp((1, 12, 12), 3)
+    network.save(tmp_path / "first.keras")
+    monkeypatch.chdir(tmp_path)
+    flags = ["--classifier=first.keras", "--mean=0.5", "--std=0.25", "--outputs=logits", "--inputs=unit"]
+    assert run_train(images_npz, *flags, "--mean=half") == 2
+    assert "--mean must be one number, or one for each channel" in capsys.readouterr().err
+    assert run_train(images_npz, *flags, "--mean=1,2") == 2
+    assert "--mean must be one number, or one for each of the 1 channels" in capsys.readouterr().err
+    recipe = Recipe.from_flags({"dataset": f"npz:{images_npz}", "method": "prood", "classifier": "first.keras"})
+    data = datasets.load(f"npz:{images_npz}", calibration_fraction=0.1, batch_size=16)
+    values = SimpleNamespace(mean=["0.5"], std=["0.25"], inputs=None, outputs="logits")
+    values = {name: SimpleNamespace(value=value) for name, value in vars(values).items()}
+    call = SimpleNamespace(flags=_Flags(values), note_as_flags=print)
+    loaded = protect.classifier_of(call, recipe, data, tmp_path / "run")
+    images = data.test_images.astype(np.float32) / 255
+    expected = network(((images - 0.5) / 0.25).transpose(0, 3, 1, 2)).numpy()
+    assert loaded.logits(images) == pytest.approx(expected, abs=1e-4)
+
+
+class _Flags(dict):
+    def __getattr__(self, name):
+        return self[name].value
 
 
 def test_refusals(images_npz, own, tmp_path, monkeypatch, capsys):
