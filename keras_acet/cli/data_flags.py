@@ -7,7 +7,7 @@ from typing import Any
 from absl import flags as absl_flags
 
 from keras_acet._checks import Notice
-from keras_acet.cli.commands import Call, UserError, between, split
+from keras_acet.cli.commands import PIXELS, Call, UserError, between, split
 from keras_acet.datasets import sources
 
 
@@ -53,6 +53,26 @@ def define(values: absl_flags.FlagValues) -> None:
         "More out-distribution sets: names as for --dataset, cifar10_gray, lsun_classroom, photos, folder:PATH, "
         "npz:PATH; letters; a kind of images without content of train.py's --out, or kinds for all sixteen.",
         flag_values=values,
+    )
+
+
+def define_measuring(values: absl_flags.FlagValues) -> None:
+    """Defines the flags that say how much is measured; `protocol` reads them."""
+    absl_flags.DEFINE_float(
+        "epsilon",
+        None,
+        "Radius of the attacks in pixel units, in (0, 1] (default: as in training's table).",
+        flag_values=values,
+    )
+    between("epsilon", 0, 1, values, high_allowed=True, hint=PIXELS)
+    absl_flags.DEFINE_integer(
+        "num_images", None, "Images measured of each set, 0 for all (default: all).", lower_bound=0, flag_values=values
+    )
+    absl_flags.DEFINE_integer(
+        "num_noise", None, "Noise images under attack (default: 512).", lower_bound=1, flag_values=values
+    )
+    absl_flags.DEFINE_integer(
+        "seed", 0, "Seed of noise, attacks and choices.", lower_bound=0, upper_bound=2**31 - 1, flag_values=values
     )
 
 

@@ -14,10 +14,12 @@ command again to continue: the results of finished sets are stored in the report
 import collections
 import os
 import pathlib
+import pkgutil
 from typing import Any
 
 from absl import flags as absl_flags
 
+import keras_acet
 from keras_acet.cli import commands, data_flags
 from keras_acet.cli.progress import Progress
 
@@ -67,18 +69,13 @@ def _define(values: absl_flags.FlagValues) -> None:
         flag_values=values,
     )
     absl_flags.DEFINE_list("skip", [], "Leave these measurements out.", flag_values=values)
+    data_flags.define_measuring(values)
     _define_radii(values)
     _define_numbers(values)
     commands.define_old_name("adversarial_samples", "num_adversarial", values)
 
 
 def _define_radii(values: absl_flags.FlagValues) -> None:
-    absl_flags.DEFINE_float(
-        "epsilon",
-        None,
-        "Radius of the attacks in pixel units, in (0, 1] (default: as in training's table).",
-        flag_values=values,
-    )
     absl_flags.DEFINE_float(
         "larger_epsilon",
         None,
@@ -91,18 +88,11 @@ def _define_radii(values: absl_flags.FlagValues) -> None:
         "Radius of the attacks on out-distribution sets (default: 0.3 on gray images, 0.01 on others).",
         flag_values=values,
     )
-    commands.between("epsilon", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
     commands.between("larger_epsilon", 0, 1, values, low_allowed=True, high_allowed=True, hint=commands.PIXELS)
     commands.between("ood_epsilon", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
 
 
 def _define_numbers(values: absl_flags.FlagValues) -> None:
-    absl_flags.DEFINE_integer(
-        "num_images", None, "Images scored of each set, 0 for all (default: all).", lower_bound=0, flag_values=values
-    )
-    absl_flags.DEFINE_integer(
-        "num_noise", None, "Noise images under attack (default: 512).", lower_bound=1, flag_values=values
-    )
     absl_flags.DEFINE_integer(
         "num_bounded",
         None,
@@ -136,9 +126,6 @@ def _define_numbers(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_integer(
         "num_bootstrap", None, "Replicates behind each interval (default: 1000).", lower_bound=1, flag_values=values
     )
-    absl_flags.DEFINE_integer(
-        "seed", 0, "Seed of noise, attacks and choices.", lower_bound=0, upper_bound=2**31 - 1, flag_values=values
-    )
 
 
 def _paths(flags: absl_flags.FlagValues) -> list[str]:
@@ -156,9 +143,27 @@ def _paths(flags: absl_flags.FlagValues) -> list[str]:
     return paths
 
 
+def _measurements() -> list[str]:
+    """The names of all measurements, those of their files: so they are told without TensorFlow."""
+    files = pathlib.Path(keras_acet.__file__).parent / "evaluation" / "measurements"
+    names = [module.name for module in pkgutil.iter_modules([str(files)])]
+    return sorted(name for name in names if name != "base")
+
+
 def _run(call: commands.Call) -> None:
-    flags = call.flags
+    flags, known = call.flags, _measurements()
+    if "?" in flags.measure:
+        print("\n".join(known))
+        return
+    for flag in ("measure", "skip"):
+        for name in flags[flag].value or []:
+            if name not in known:
+                raise commands.UserError(f"A measurement must be one of {known}. Received: --{flag}={name}.")
     paths = _paths(flags)
+    if flags.resize and not flags.ood:
+        call.note("not used: --resize without --ood")
+    if flags.alpha == "exact" and flags.num_trials == 0:
+        call.note("not used: --alpha=exact with --num_trials=0")
     with commands.quiet_start():
         import tensorflow as tf
 

@@ -82,28 +82,14 @@ def _define_how(values: absl_flags.FlagValues) -> None:
         "Write a page to try the model in a browser as well, to EXPORT_DIR/demo; needs npm.",
         flag_values=values,
     )
-    absl_flags.DEFINE_float(
-        "epsilon",
-        None,
-        "Radius of the attacks in pixel units, in (0, 1] (default: as in training's table).",
-        flag_values=values,
-    )
-    absl_flags.DEFINE_integer(
-        "num_noise", None, "Noise images under attack (default: 512).", lower_bound=1, flag_values=values
-    )
-    absl_flags.DEFINE_integer(
-        "num_images", 0, "Images measured of each set, 0 for all.", lower_bound=0, flag_values=values
-    )
+    data_flags.define_measuring(values)
     absl_flags.DEFINE_string(
-        "evaluation_dir",
+        "report_dir",
         None,
         "Report directory of evaluate.py whose results are used (default: RUN/evaluation).",
         flag_values=values,
     )
-    absl_flags.DEFINE_integer(
-        "seed", 0, "Seed of noise, attacks and choices.", lower_bound=0, upper_bound=2**31 - 1, flag_values=values
-    )
-    commands.between("epsilon", 0, 1, values, high_allowed=True, hint=commands.PIXELS)
+    commands.define_old_name("evaluation_dir", "report_dir", values)
 
 
 def _path(flags: absl_flags.FlagValues) -> pathlib.Path:
@@ -134,6 +120,12 @@ def _threshold(flags: absl_flags.FlagValues) -> str | float:
 def _run(call: commands.Call) -> None:
     flags = call.flags
     path, threshold = _path(flags), _threshold(flags)
+    if flags.report_dir and not (pathlib.Path(flags.report_dir) / "scores").is_dir():
+        raise commands.UserError(
+            f"--report_dir={flags.report_dir} must be a report directory of evaluate.py, which holds scores/"
+        )
+    if flags.quantize:
+        call.note("--quantize=int8 is now int8 as one of --formats; the old spelling goes with the next version")
     with commands.quiet_start():
         import tensorflow as tf
 
@@ -188,7 +180,7 @@ def _prepare(call: commands.Call, path: pathlib.Path) -> tuple[Any, Any, dict[st
         classifier = data_flags.check_model(call, classifier, data)
     data = data_flags.with_calibration(flags, data)
     data_flags.note_unknown(call, [classifier], data)
-    reports = flags.evaluation_dir or (path / "evaluation" if is_run else None)
+    reports = flags.report_dir or (path / "evaluation" if is_run else None)
     return (
         classifier,
         data,

@@ -197,9 +197,10 @@ EXPORT = [
     row("demo perhaps", "--demo=perhaps", "--demo=perhaps"),
     row("name empty", "--run_dir=run --name=", "--name"),
     row("export directory empty", "--run_dir=run --export_dir=", "--export_dir"),
-    row("evaluation directory empty", "--run_dir=run --evaluation_dir=", "--evaluation_dir"),
+    row("report directory empty", "--run_dir=run --report_dir=", "--report_dir"),
+    row("report directory empty, by its old name", "--run_dir=run --evaluation_dir=", "--report_dir"),
     row("formats empty", "--run_dir=run --formats=", "--formats"),
-    row("flag of evaluate", "--report_dir=report", "Unknown command line flag 'report_dir'"),
+    row("flag of evaluate", "--measure=noise", "Unknown command line flag 'measure'"),
 ]
 
 CLIENTS = [

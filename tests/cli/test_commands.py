@@ -94,6 +94,32 @@ def test_arguments_become_flags():
     assert {text: commands.as_flags(text, names) for text in cases} == cases
 
 
+def test_measurements_are_listed_without_a_run_and_without_tensorflow(capsys):
+    """By the names of their files, which are those of the measurements."""
+    from keras_acet import evaluation
+
+    assert evaluate.main(["evaluate.py", "--measure=?"]) == 0
+    assert capsys.readouterr() == ("\n".join(sorted(evaluation.measurements.names())) + "\n", "")
+    for flag in ("measure", "skip"):
+        assert evaluate.main(["evaluate.py", f"--{flag}=noise,nose"]) == 2
+        assert f"Received: --{flag}=nose." in capsys.readouterr().err
+
+
+def test_older_spellings_of_the_export(tmp_path, capsys):
+    (tmp_path / "flags.flags").write_text("--dataset=digits\n")
+    (tmp_path / "report/scores").mkdir(parents=True)
+    arguments = ["export/__main__.py", f"--run_dir={tmp_path}"]
+    assert export.main([*arguments, "--quantize=int8", f"--evaluation_dir={tmp_path}/report"]) == 2
+    *notes, error = capsys.readouterr().err.splitlines()
+    assert "must hold a finished run" in error
+    assert notes == [
+        "export: --evaluation_dir is now called --report_dir; the old name goes with the next version",
+        "export: --quantize=int8 is now int8 as one of --formats; the old spelling goes with the next version",
+    ]
+    assert export.main([*arguments, f"--report_dir={tmp_path}/none"]) == 2
+    assert "must be a report directory of evaluate.py, which holds scores/" in capsys.readouterr().err
+
+
 def stop_by_ctrl_c(call):
     raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""The measurements of an evaluation: each has a file of this folder and a line below, in the order of the report.
+"""The measurements of an evaluation: each has a file of this folder, of its name, and a line below, in report order.
 
 A measurement of your own is a subclass of `Measurement`; put an object of it into the list that `evaluate` takes.
 """
@@ -24,7 +24,7 @@ from keras_acet.evaluation.measurements.attacked_out_distribution import (
 )
 from keras_acet.evaluation.measurements.adversarial_samples import AdversarialSamples as AdversarialSamples
 from keras_acet.evaluation.measurements.alpha_scaling import AlphaScaling as AlphaScaling
-from keras_acet.evaluation.measurements.alpha_scaling import ExactAlpha as ExactAlpha
+from keras_acet.evaluation.measurements.exact_alpha import ExactAlpha as ExactAlpha
 from keras_acet.evaluation.measurements.plane import Plane as Plane
 # isort: on
 
