@@ -5,6 +5,7 @@ from typing import Self
 
 import keras
 
+from keras_acet._keras_file import load_model
 from keras_acet.classifiers.base import one_line
 from keras_acet.classifiers.function import TracedClassifier
 from keras_acet.files import sha256_of_files
@@ -59,13 +60,13 @@ class KerasClassifier(TracedClassifier):
 
 
 def read_keras(path: pathlib.Path) -> keras.Model:
-    """Reads a `.keras` file with `safe_mode=True`.
+    """Reads a `.keras` file with `safe_mode=True`, of a model that takes no more memory than its file can fill.
 
     Raises:
         ValueError: If it cannot be loaded here.
     """
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        return load_model(path)
     except Exception as error:  # a damaged file can fail in any way
         raise ValueError(
             f"{path} must be a Keras model that can be loaded here; classes of your own must be registered with Keras "

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_acet._keras_file import load_model
 from keras_acet._prediction import in_batches, logits_of, traced
 from keras_acet.files import whole_file
 
@@ -119,7 +120,7 @@ class Detector(abc.ABC):
             ValueError: If the file is missing or damaged, or its network is not of this kind.
         """
         try:
-            network = keras.saving.load_model(path, compile=False, safe_mode=True)
+            network = load_model(path)
         except Exception as error:  # Keras and zipfile raise many kinds
             text = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"{path} must be the .keras file of a detector. It cannot be read: {text}") from error

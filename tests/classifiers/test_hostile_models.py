@@ -1,6 +1,8 @@
 """Model files from elsewhere: SavedModels that do more than compute, ONNX files with their weights beside them."""
 
+import json
 import os
+import zipfile
 
 import keras
 import numpy as np
@@ -221,3 +223,59 @@ def test_an_operation_that_onnx_runtime_does_not_have_is_named_in_one_line(tmp_p
     with pytest.raises(ValueError, match=r"must be an ONNX file. Received: .*MatMul") as raised:
         classifiers.load(path)
     assert "\n" not in str(raised.value)
+
+
+def keras_file(path, *layers):
+    keras.Sequential([keras.Input((2, 2, 1)), *layers, keras.layers.Flatten(), keras.layers.Dense(2)]).save(path)
+    return path
+
+
+def changed(path, change=lambda config: None, **options):
+    """Writes the archive anew with another configuration."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(entries["config.json"])
+    change(config)
+    entries["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_code_in_a_keras_file_is_refused(tmp_path):
+    path = keras_file(tmp_path / "lambda.keras", keras.layers.Lambda(lambda images: 2 * images))
+    with pytest.raises(ValueError, match="whose `function` is a Python lambda"):
+        classifiers.load(path)
+    save(tmp_path / "saved", lambda: tf.io.write_file(str(tmp_path / "mark"), "x"))
+    inputs = keras.Input((2, 2, 1))
+    layer = keras.layers.TFSMLayer(str(tmp_path / "saved"), call_endpoint="serving_default")
+    keras.Model(inputs, layer(inputs)["logits"]).save(tmp_path / "outside.keras")
+    (tmp_path / "mark").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="which loads an external SavedModel"):
+        classifiers.load(tmp_path / "outside.keras")
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_small_keras_file_of_a_huge_model_is_refused_before_it_takes_memory(tmp_path):
+    def widen(config):
+        config["config"]["layers"][-1]["config"]["units"] = 10**12
+
+    path = changed(keras_file(tmp_path / "huge.keras"), widen)
+    with pytest.raises(ValueError, match=r"a model whose weights take more than the .* that its file can hold"):
+        classifiers.load(path)
+
+
+def test_a_keras_file_that_unpacks_to_much_more_is_refused(tmp_path):
+    path = keras_file(tmp_path / "bomb.keras")
+    with zipfile.ZipFile(path, "a", compression=zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("assets/zeros", bytes(2**25))
+    with pytest.raises(ValueError, match=r"a file of .* KiB that unpacks to 32 MiB"):
+        classifiers.load(path)
+
+
+def test_a_keras_file_that_was_compressed_loads(tmp_path):
+    path = keras_file(tmp_path / "mine.keras", keras.layers.Dropout(0.5), keras.layers.BatchNormalization())
+    logits = classifiers.load(path).logits(IMAGES)
+    again = classifiers.load(changed(path, compression=zipfile.ZIP_DEFLATED))
+    np.testing.assert_array_equal(again.logits(IMAGES), logits)
