@@ -24,6 +24,7 @@ def define(values):
 
 
 def run(call):
+    commands.check_output("output", call.flags.output)
     photos = datasets.photo_patches((32, 32, 3))
     photos = photos[np.argsort(photos.std(axis=(1, 2, 3)))[len(photos) // 2 :]]  # not of the sky alone
     images = photos[np.random.default_rng(call.flags.seed).permutation(len(photos))[:_NUM_IMAGES]]
@@ -39,7 +40,8 @@ def run(call):
         axis.imshow(np.concatenate(framed, axis=1), interpolation="nearest")
         label = f"{name} *" if name in seen else name
         axis.text(-0.02, 0.5, label, transform=axis.transAxes, ha="right", va="center")
-    figure.savefig(call.flags.output, dpi=80)
+    with call.user_errors():
+        figure.savefig(call.flags.output, format="png", dpi=80)
     print(f"Drawn: {call.flags.output}; * are the parts of outliers")
 
 

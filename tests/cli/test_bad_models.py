@@ -357,6 +357,11 @@ RBF = [
     row("picture in no folder", "--output=gone/rbf.png", "--output=gone/rbf.png"),
 ]
 
+KINDS = [
+    row("seed", "--seed=-1", "--seed=-1"),
+    row("folder as picture", "--output=run.png", "--output=run.png", directory("run.png")),
+]
+
 
 def named(rows, name):
     return [pytest.param(name, *one.values, id=f"{name}-{one.id}", marks=one.marks) for one in rows]
@@ -369,6 +374,7 @@ SCRIPTS = {
     "rays.py": "examples/rays.py",
     "two_moons.py": "examples/two_moons.py",
     "rbf.py": "examples/rbf.py",
+    "kinds_of_noise.py": "examples/kinds_of_noise.py",
 }
 # So that a row which is not refused takes little time.
 CHEAP = {"evaluate.py": ["--measure=test_set"], "export": ["--num_noise=2", "--num_images=2", "--epsilon=0.1"]}
@@ -381,6 +387,7 @@ ROWS = [
     *named(RAYS, "rays.py"),
     *named(TWO_MOONS, "two_moons.py"),
     *named(RBF, "rbf.py"),
+    *named(KINDS, "kinds_of_noise.py"),
 ]
 
 
