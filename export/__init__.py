@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .artifacts import Int8OnnxFile as Int8OnnxFile
     from .artifacts import OnnxFile as OnnxFile
     from .artifacts import SavedModel as SavedModel
+    from .certificate import Property as Property
+    from .certificate import write_certificate as write_certificate
     from .demo import write_demo as write_demo
     from .stage import export as export
     from .stage import export_model as export_model
@@ -23,20 +25,24 @@ _PLACES = {
     "Artifact": "artifacts",
     "Int8OnnxFile": "artifacts",
     "OnnxFile": "artifacts",
+    "Property": "certificate",
     "SavedModel": "artifacts",
     "VerificationError": "verification",
     "export": "stage",
     "export_model": "stage",
+    "write_certificate": "certificate",
     "write_demo": "demo",
 }
 __all__ = [
     "Artifact",
     "Int8OnnxFile",
     "OnnxFile",
+    "Property",
     "SavedModel",
     "VerificationError",
     "export",
     "export_model",
+    "write_certificate",
     "write_demo",
 ]
 
