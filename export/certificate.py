@@ -53,8 +53,8 @@ def write_certificate(
     * `holds-000.vnnlib` and so on, VNN-LIB 1.0: the inputs `X_0 ...` in the order of `(C, H, W)`, each between the ends
       of the box of the radius around an image, within the pixel range, and `Y_0` at least our bound. There is no such
       image: a verifier has to say "unsat".
-    * `fails-000.vnnlib` and so on, for the first images: `Y_0` at least a bit less than the logit of the image itself. A
-      verifier has to say "sat"; one that does not proves nothing by its "unsat".
+    * `fails-000.vnnlib` and so on, for the first images: `Y_0` at least a bit less than the logit of the image itself.
+      A verifier has to say "sat"; one that does not proves nothing by its "unsat".
 
     Args:
         detector: The detector.
