@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -17,8 +18,17 @@ class SeededLayer(keras.layers.Layer):
 
     def __init__(self, *, seed: int | keras.random.SeedGenerator | None = None, name: str | None = None) -> None:
         super().__init__(name=name, dtype="float32", trainable=False)
-        self.seed = seed
-        self.seed_generator = seed if isinstance(seed, keras.random.SeedGenerator) else keras.random.SeedGenerator(seed)
+        self.seed = int(seed) if isinstance(seed, np.integer) else seed  # Keras knows Python's integers alone
+        is_generator = isinstance(seed, keras.random.SeedGenerator)
+        self.seed_generator = seed if is_generator else keras.random.SeedGenerator(self.seed)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "seed" and "seed_generator" in self.__dict__:
+            raise AttributeError(
+                f"`seed` counts when the object is made; make another one. Received: seed={value!r} for "
+                f"{type(self).__name__}."
+            )
+        super().__setattr__(name, value)
 
     def get_config(self) -> dict[str, Any]:
         return {"seed": keras.saving.serialize_keras_object(self.seed), "name": self.name}

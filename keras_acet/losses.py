@@ -61,6 +61,11 @@ def logit_gap(logits: tf.Tensor) -> tf.Tensor:
 
 def _check_logits(logits):
     logits = tf.convert_to_tensor(logits)
+    if logits.shape.rank == 2 and logits.shape[1] == 1:
+        raise ValueError(
+            "`logits` must have a column for each of two classes or more: one alone has always the confidence 1. "
+            "Received: one column. networks.wrapped(network) makes two of it, 0 and the logit."
+        )
     if logits.shape.rank != 2:
         raise ValueError(
             "`logits` must have shape (batch, num_classes), one row per example. "

@@ -82,7 +82,8 @@ class PGD(LinfAttack):
     def _step_sizes(self, num_steps):
         if self.step_size is None:
             return tf.fill((num_steps,), self.epsilon / tf.cast(num_steps, tf.float32))
-        return self.step_size.sequence(num_steps, self.seed_generator)
+        step_size = ConstantStep(self.step_size) if isinstance(self.step_size, numbers.Real) else self.step_size
+        return step_size.sequence(num_steps, self.seed_generator)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,12 +1,14 @@
 """Checks that a classifier fits its data, and wraps one that takes or gives something else."""
 
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_acet._checks import Notice
 from keras_acet._prediction import as_float, logits_of
 from keras_acet.classifiers.base import Classifier, one_line
 from keras_acet.classifiers.origin import for_data
@@ -28,7 +30,6 @@ def check(
     *,
     inputs: str | None = None,
     outputs: str | None = None,
-    tell: Callable[[str], None] = print,
 ) -> Classifier:
     """Raises if a classifier does not fit the data; wraps one that takes pixels in 0..255 or gives probabilities.
 
@@ -43,7 +44,6 @@ def check(
         data: `datasets.Data`; up to 256 of its test images are tried.
         inputs: What the classifier takes, `"unit"` for pixels in [0, 1] or `"bytes"` for 0..255; None to find out.
         outputs: What it gives, `"logits"` or `"probabilities"`; None to find out.
-        tell: Function of a line of text that is told how the classifier was wrapped.
 
     Returns:
         The classifier, or the wrapped one, see `wrap`; of a model whose logits have no gradient in the images, as after
@@ -53,6 +53,9 @@ def check(
         ValueError: If the shapes of the images or the numbers of classes differ; if the outputs are not finite, or
             those of a sigmoid for each class; if the same images give other outputs the next time, or a call changes a
             weight.
+
+    Warns:
+        Notice: Tells how the classifier was wrapped, if it was.
     """
     classifier = for_data(classifier, data)
     shape, name = tuple(data.image_shape), classifier.name
@@ -73,7 +76,9 @@ def check(
         if inputs or outputs or not interface.is_default or logits.shape[1] == 1:
             classifier = wrap(classifier, interface, image_shape=shape, num_outputs=logits.shape[1])
             if not interface.is_default or logits.shape[1] == 1:
-                tell(_in_words(name, interface, is_found=(inputs is None, outputs is None), width=logits.shape[1]))
+                found = inputs is None, outputs is None
+                text = _in_words(name, interface, is_found=found, width=logits.shape[1])
+                warnings.warn(text, Notice, stacklevel=2)
                 logits = _logits(classifier, data.test_images[:_NUM_CHECKED], data)
     _check_logits(logits, name, data)
     is_differentiable = classifier.is_differentiable and _has_gradient(classifier.network, data.test_images[:2])

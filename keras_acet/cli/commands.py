@@ -77,10 +77,6 @@ class Call:
         else:
             print(f"{self.program}: {line}", file=sys.stderr)
 
-    def note_as_flags(self, text: str) -> None:
-        """Writes a line of the library's to stderr, its arguments as flags."""
-        self.note(as_flags(text, self.flags))
-
     def note_old_names(self) -> None:
         """Tells the new names of flags that were given by an old one."""
         for name in self.given:

@@ -94,14 +94,13 @@ def define_interface(values: absl_flags.FlagValues) -> None:
     )
 
 
-def check_model(call: Call, model: Any, data: Any) -> Any:
-    """Returns a classifier as `classifiers.check` gives it back, wrapped as the flags say; a note tells how."""
+def check_model(flags: absl_flags.FlagValues, model: Any, data: Any) -> Any:
+    """Returns a classifier as `classifiers.check` gives it back, wrapped as the flags say."""
     from keras_acet import classifiers
 
-    flags = call.flags
     if isinstance(model, classifiers.RunClassifier):
         return classifiers.check(model, data)
-    return classifiers.check(model, data, inputs=flags.inputs, outputs=flags.outputs, tell=call.note_as_flags)
+    return classifiers.check(model, data, inputs=flags.inputs, outputs=flags.outputs)
 
 
 def check_interface(values: absl_flags.FlagValues) -> None:

@@ -176,7 +176,7 @@ def _run(call: commands.Call) -> None:
         models = [classifiers.load(path, trusted=flags.trusted) for path in paths]
         settings = [data_flags.data_settings(model) for model in models if data_flags.is_run(model)]
         data = data_flags.load_data(flags, settings, resize=flags.resize)
-        models = [data_flags.check_model(call, model, data) for model in models]
+        models = [data_flags.check_model(flags, model, data) for model in models]
         data = data_flags.with_calibration(flags, data)
         data_flags.note_unknown(call, models, data)
         protocol = data_flags.protocol(

@@ -177,7 +177,7 @@ def _prepare(call: commands.Call, path: pathlib.Path) -> tuple[Any, Any, dict[st
     settings = [data_flags.data_settings(classifier)] if is_run else []
     data = data_flags.load_data(flags, settings)
     if not isinstance(classifier, classifiers.SavedModelClassifier | classifiers.ONNXClassifier):
-        classifier = data_flags.check_model(call, classifier, data)
+        classifier = data_flags.check_model(flags, classifier, data)
     data = data_flags.with_calibration(flags, data)
     data_flags.note_unknown(call, [classifier], data)
     reports = flags.report_dir or (path / "evaluation" if is_run else None)

@@ -27,7 +27,7 @@ def permute_pixels(images: tf.Tensor, *, seed: int | keras.random.SeedGenerator)
         ValueError: If `images` is not of rank 4.
     """
     images = check_images(images, "permute_pixels")
-    height, width, channels = images.shape[1:]
+    height, width, channels = _sizes(images)
     keys = keras.random.uniform((tf.shape(images)[0], height * width), seed=seed)
     pixels = tf.reshape(images, (-1, height * width, channels))
     permuted = tf.gather(pixels, tf.argsort(keys), batch_dims=1)
@@ -63,19 +63,27 @@ def gaussian_blur(images: tf.Tensor, *, sigma: float | tf.Tensor, radius: int = 
     offsets = tf.range(-radius, radius + 1, dtype=images.dtype)
     taps = tf.exp(-(offsets**2) / tf.maximum(2 * sigma**2, _SMALLEST_VARIANCE))
     taps /= tf.reduce_sum(taps, axis=-1, keepdims=True)
-    rows = tf.einsum("...t,thi->...hi", taps, _symmetric_shifts(images.shape[1], radius, images.dtype))
-    columns = tf.einsum("...t,twj->...wj", taps, _symmetric_shifts(images.shape[2], radius, images.dtype))
+    height, width, _ = _sizes(images)
+    rows = tf.einsum("...t,thi->...hi", taps, _symmetric_shifts(height, radius, images.dtype))
+    columns = tf.einsum("...t,twj->...wj", taps, _symmetric_shifts(width, radius, images.dtype))
     if sigma.shape.rank == 1:
         return tf.einsum("hi,nijc,wj->nhwc", rows, images, columns)
     return tf.einsum("nhi,nijc,nwj->nhwc", rows, images, columns)
 
 
-def _symmetric_shifts(size: int, radius: int, dtype: tf.DType) -> tf.Tensor:
+def _sizes(images):
+    """Height, width and channels: numbers where they are known, scalar tensors where not."""
+    sizes = tf.shape(images)
+    return [sizes[axis] if images.shape[axis] is None else images.shape[axis] for axis in (1, 2, 3)]
+
+
+def _symmetric_shifts(size: int | tf.Tensor, radius: int, dtype: tf.DType) -> tf.Tensor:
     """Matrices `S` of shape `(2 radius + 1, size, size)`: `(S[t] x)[i] = x[i + t - radius]`, symmetric at the ends."""
-    position = np.arange(size) + np.arange(-radius, radius + 1)[:, None]
+    arange, where = (tf.range, tf.where) if tf.is_tensor(size) else (np.arange, np.where)
+    position = arange(size) + np.arange(-radius, radius + 1, dtype=np.int32)[:, None]
     position %= 2 * size  # the symmetric continuation has period 2 * size
-    position = np.where(position < size, position, 2 * size - 1 - position)
-    return tf.constant(position[..., None] == np.arange(size), dtype=dtype)
+    position = where(position < size, position, 2 * size - 1 - position)
+    return tf.cast(position[..., None] == arange(size), dtype)
 
 
 def rescale_range(images: tf.Tensor) -> tf.Tensor:

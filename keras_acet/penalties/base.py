@@ -1,8 +1,9 @@
 """The base class of all penalties."""
 
+import contextlib
 import dataclasses
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ import tensorflow as tf
 from keras_acet._shared import SeededLayer
 from keras_acet.attack_mode import PRECISIONS, attack_mode
 
+_FAR_ALONG = 2**30  # in a stream of random numbers, where no training comes
 Weight = float | Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -41,8 +43,10 @@ class Penalty(SeededLayer):
     A penalty of your own defines `loss`, usually `sample`, and other methods as needed. It keeps its arguments as
     attributes of the same name and returns them in `get_config`, and its class is registered with Keras, so that it is
     saved with the model. Metrics that are attributes, such as `self.spread = keras.metrics.Mean(name="spread")`, are
-    reported by `fit` under their names; Keras resets them at each epoch. They tell of training alone: `evaluate` leaves
-    them out.
+    reported by `fit` under their names; Keras resets them at each epoch. They tell of training alone, unless `validate`
+    updates them for validation data and `validated` names them.
+
+    A setting that is changed counts from the next step on: the step is traced anew. It has to be in `get_config`.
 
     Args:
         weight: Factor of the penalty, at least 0: a number, or a `LearningRateSchedule` over `optimizer.iterations`.
@@ -79,6 +83,14 @@ class Penalty(SeededLayer):
         check_precision(attack_precision)
         self.weight = weight
         self.attack_precision = attack_precision
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, keras.layers.Layer) and name in self.__dict__ and self.built:
+            raise AttributeError(
+                f"`{name}` of a penalty in use stays what it is; its own settings may change. Received: "
+                f"{name}={value!r}. Make another penalty, and an ACETModel with it and the same network."
+            )
+        super().__setattr__(name, value)
 
     def build(self, image_shape: tuple[int | None, ...]) -> None:
         """Prepares for batches of images of shape `(None, height, width, channels)`."""
@@ -158,6 +170,39 @@ class Penalty(SeededLayer):
             sample: What `sample` returned.
             losses: What `loss` returned.
         """
+
+    def validate(self, images: tf.Tensor, network: keras.Model) -> None:
+        """Updates the metrics that `fit` reports of validation data, those of `validated`; of none by default.
+
+        Args:
+            images: Float tensor of shape `(batch, ...)`, values in `[0, 1]`: a batch of the validation data.
+            network: From images to logits.
+        """
+
+    def validated(self) -> Sequence[str]:
+        """Returns the names of the metrics that `validate` updates; `fit` reports them with "val_" before them."""
+        return ()
+
+    @contextlib.contextmanager
+    def random_state_of_validation(self) -> Iterator[None]:
+        """Lets the random numbers be the same for each validation, and puts those of training back at the end."""
+        states = [variable for variable in self.variables if variable.name == "seed_generator_state"]
+        before = [keras.ops.convert_to_numpy(state) for state in states] if self.validated() else []
+        for state, value in zip(states, before, strict=False):
+            state.assign([value[0], _FAR_ALONG])
+        try:
+            yield
+        finally:
+            for state, value in zip(states, before, strict=False):
+                state.assign(value)
+
+    def settings(self) -> str:
+        """Returns all settings in words; a training step is traced anew where they change."""
+        return repr(self.get_config())
+
+    def check_settings(self) -> None:
+        """Raises what `__init__` raises if settings that were changed are out of their ranges."""
+        type(self).from_config(self.get_config())
 
     def weight_at(self, step: tf.Tensor) -> tf.Tensor | float:
         """Returns `weight`, or what its schedule says for the step."""

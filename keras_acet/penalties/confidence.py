@@ -1,6 +1,7 @@
 """The penalty of CEDA and ACET: the confidence on noise, attacked or not."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -53,6 +54,9 @@ class ConfidencePenalty(Penalty):
             still confident where the noise faintly shows a training image; no gradient at the noise leads there. With a
             pool the probability applies when an attack begins, not when it continues.
         pool: A `NoisePool`, in which attacks continue from batch to batch; None begins every attack anew, as published.
+        validation: What `fit` reports of validation data: `"noise"` for `val_noise_confidence`, the mean confidence on
+            noise made of them, always the same; `"attack"` for `val_adversarial_confidence` too, at the cost of the
+            attack; None for neither.
         seed: int or `keras.random.SeedGenerator` for the random choices of starts and of the pool; None draws one from
             Keras' global generator.
 
@@ -78,6 +82,7 @@ class ConfidencePenalty(Penalty):
         noise_fraction: float = 1.0,
         image_start_probability: float = 0.0,
         pool: NoisePool | None = None,
+        validation: str | None = "noise",
         seed: int | keras.random.SeedGenerator | None = None,
         name: str | None = None,
     ):
@@ -98,11 +103,17 @@ class ConfidencePenalty(Penalty):
                 "`pool` and `image_start_probability` say where attacks start; give an `attack`, such as "
                 "attack.PGD(epsilon=0.3, num_steps=40), or leave them out. Received: attack=None."
             )
+        if validation not in (None, "noise", "attack") or (validation == "attack" and attack is None):
+            raise ValueError(
+                "`validation` must be 'noise', 'attack' where there is an attack, or None. "
+                f"Received: validation={validation!r}, attack={attack!r}."
+            )
         self.noise = noise
         self.attack = attack
         self.noise_fraction = noise_fraction
         self.image_start_probability = image_start_probability
         self.pool = pool
+        self.validation = validation
         self._penalty = keras.metrics.Mean(name="penalty")
         self._noise_confidence = keras.metrics.Mean(name="noise_confidence")
         self._adversarial_confidence = keras.metrics.Mean(name="adversarial_confidence")
@@ -128,7 +139,8 @@ class ConfidencePenalty(Penalty):
             start = self._start(self.attack, images, fresh) if self.image_start_probability else None
             result = self.attack.maximize(log_confidence, fresh, start=start)
         else:
-            drawn = self.pool.draw(tf.shape(images)[0], seed=self.seed_generator)
+            num_noise = tf.shape(images)[0] if images.shape[0] is None else images.shape[0]
+            drawn = self.pool.draw(num_noise, seed=self.seed_generator)
             noise_images = where_images(drawn.renew, fresh, drawn.noise_images)
             states = where_images(drawn.renew, self._start(self.attack, images, fresh), drawn.states)
             result = self.attack.maximize(log_confidence, noise_images, start=states)
@@ -143,6 +155,25 @@ class ConfidencePenalty(Penalty):
         self._penalty.update_state(losses)
         self._noise_confidence.update_state(confidence if sample.clean_value is None else tf.exp(sample.clean_value))
         self._adversarial_confidence.update_state(confidence if sample.value is None else tf.exp(sample.value))
+
+    def validated(self) -> Sequence[str]:
+        names = (self._noise_confidence.name, self._adversarial_confidence.name)
+        return names[: {None: 0, "noise": 1, "attack": 2}[self.validation]]
+
+    def validate(self, images: tf.Tensor, network: keras.Model) -> None:
+        if self.validation is None:
+            return
+
+        def log_confidence(x: tf.Tensor) -> tf.Tensor:
+            return log_max_confidence(tf.cast(network(x, training=False), tf.float32))
+
+        noise_images = self.noise(self._first(images))
+        if self.validation == "noise" or self.attack is None:
+            self._noise_confidence.update_state(tf.exp(log_confidence(noise_images)))
+            return
+        result = self.attack.maximize(log_confidence, noise_images)
+        self._noise_confidence.update_state(tf.exp(result.clean_value))
+        self._adversarial_confidence.update_state(tf.exp(result.value))
 
     def _first(self, images: tf.Tensor) -> tf.Tensor:
         images = tf.convert_to_tensor(images)
@@ -165,6 +196,7 @@ class ConfidencePenalty(Penalty):
             "noise_fraction": self.noise_fraction,
             "image_start_probability": self.image_start_probability,
             "pool": keras.saving.serialize_keras_object(self.pool),
+            "validation": self.validation,
             **super().get_config(),
         }
 
@@ -180,6 +212,7 @@ def from_recipe(recipe: Any, parts: Any) -> ConfidencePenalty:
         "weight": parts.weight(),
         "attack_precision": recipe.attack_precision,
         "noise_fraction": recipe.noise_fraction,
+        "validation": None,  # a run measures noise at its end
     }
     if recipe.method == "ceda":
         return ConfidencePenalty(parts.noise(), **always)

@@ -86,22 +86,35 @@ class NoisePool(keras.layers.Layer):
         )
         self.built = True
 
-    def draw(self, num_noise: tf.Tensor, *, seed: keras.random.SeedGenerator) -> Drawn:
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "size" and getattr(self, "built", False):
+            raise AttributeError(
+                f"`size` of a pool that holds images stays what it is. Received: size={value!r}. Make another pool and "
+                "penalty, and an ACETModel with them and the same network."
+            )
+        super().__setattr__(name, value)
+
+    def draw(self, num_noise: int | tf.Tensor, *, seed: keras.random.SeedGenerator) -> Drawn:
         """Draws different slots.
 
         Args:
-            num_noise: Scalar int tensor, their number.
+            num_noise: Their number: int, or a scalar int tensor where it is not known before.
             seed: The generator to draw from.
 
         Raises:
-            tf.errors.InvalidArgumentError: If there are fewer slots than that.
+            ValueError: If there are fewer slots than that; `fit` raises it too where the batches are of unknown size,
+                which for others is tf.errors.InvalidArgumentError.
         """
-        tf.debugging.assert_less_equal(
-            num_noise,
-            self.size,
-            f"A pool of {self.size} slots cannot hold a batch of more noise images. Raise `size` (16 times the batch "
-            "is a good size) or lower `noise_fraction`.",
+        message = (
+            f"A pool of {self.size} slots cannot hold a batch of more noise images. Raise its `size` (`pool_size` of a "
+            "recipe; 16 times the batch is a good size) or lower `noise_fraction`."
         )
+        if isinstance(num_noise, int) and num_noise > self.size:
+            raise ValueError(message)
+        if not isinstance(num_noise, int):
+            fits = tf.debugging.assert_less_equal(num_noise, self.size, message)
+            with tf.control_dependencies([fits] if fits is not None else []):  # before anything else fails
+                num_noise = tf.identity(num_noise)
         slots = tf.argsort(keras.random.uniform((self.size,), seed=seed))[:num_noise]
         is_replaced = keras.random.uniform((num_noise,), seed=seed) < self.refresh_probability
         renew = is_replaced | ~tf.gather(self.filled.value, slots)

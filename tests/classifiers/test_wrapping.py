@@ -1,6 +1,8 @@
 """Classifiers that take pixels in 0..255, or give probabilities."""
 
+import contextlib
 import re
+import warnings
 
 import keras
 import numpy as np
@@ -34,15 +36,26 @@ def data():
     return ka.datasets.Data(name="toy", train=(images.astype("float32"), labels), batch_size=10, ood={})
 
 
-def written_on(line):
+@contextlib.contextmanager
+def told():
+    """The lines that the library tells in the meantime."""
     lines = []
-    return lines, lines.append
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield lines
+    lines += [str(one.message) for one in caught]
+
+
+def checked(model, data, **arguments):
+    """The classifier as `check` gives it back, and the lines it tells."""
+    with told() as lines:
+        found = classifiers.check(classifiers.as_classifier(model), data, **arguments)
+    return found, lines
 
 
 def test_a_softmax_at_the_end_is_undone(data):
     plain, ending = bright(logits=True), bright()
-    lines, tell = written_on([])
-    found = classifiers.check(classifiers.as_classifier(ending), data, tell=tell)
+    found, lines = checked(ending, data)
     assert lines == [
         "bright gives probabilities, so their logarithms are taken for logits; `inputs=...` and `outputs=...` would "
         "decide otherwise"
@@ -52,7 +65,7 @@ def test_a_softmax_at_the_end_is_undone(data):
         logits, expected = found.logits(images), classifiers.as_classifier(plain).logits(images)
         np.testing.assert_allclose(logits[:, 1] - logits[:, 0], expected[:, 1] - expected[:, 0], atol=1e-3)
     assert isinstance(found, classifiers.KerasClassifier) and found.is_differentiable
-    assert classifiers.check(found, data, tell=tell) is found and len(lines) == 1
+    assert checked(found, data) == (found, [])
 
 
 def test_pixels_in_0_255_are_recognised_by_accuracy(data):
@@ -60,20 +73,19 @@ def test_pixels_in_0_255_are_recognised_by_accuracy(data):
         bytes_in = bright(logits=True, scale=1 / 255) if front else bright(logits=True, slope=40 / 255)
         if not front:  # the same function, of which nothing but accuracy tells
             bytes_in.layers[-1].set_weights([bytes_in.layers[-1].get_weights()[0], np.array([20.0, -20.0])])
-        lines, tell = written_on([])
-        found = classifiers.check(classifiers.as_classifier(bytes_in), data, tell=tell)
+        found, lines = checked(bytes_in, data)
         assert len(lines) == 1 and "takes pixels in 0..255, so they are multiplied by 255" in lines[0]
         expected = classifiers.as_classifier(bright(logits=True)).logits(data.test_images)
         np.testing.assert_allclose(found.logits(data.test_images), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_told_decides(data):
-    lines, tell = written_on([])
-    as_logits = classifiers.check(classifiers.as_classifier(bright()), data, outputs="logits", tell=tell)
+    as_logits, lines = checked(bright(), data, outputs="logits")
     assert not lines and as_logits.logits(data.test_images).max() <= 1
-    assert classifiers.check(as_logits, data, tell=tell) is as_logits and not lines
+    assert checked(as_logits, data) == (as_logits, [])
     scaled = classifiers.as_classifier(bright(logits=True, scale=1 / 255), inputs="unit")
-    logits = classifiers.check(scaled, data, tell=tell).logits(data.test_images)
+    found, lines = checked(scaled, data)
+    logits = found.logits(data.test_images)
     assert np.ptp(logits, axis=0).max() < 1 and not lines
     with pytest.raises(ValueError, match=r"`inputs` must be one of \('unit', 'bytes'\). Received: inputs='0..255'"):
         classifiers.as_classifier(bright(), inputs="0..255")
@@ -98,8 +110,7 @@ def test_functions_savedmodels_and_subclassed_models_are_wrapped_too(data, tmp_p
     tf.saved_model.save(saved, tmp_path / "model", signatures={"serving_default": saved.serve})
     expected = classifiers.as_classifier(bright(logits=True)).logits(data.test_images)
     for model in (lambda x: network(x), Own(), tmp_path / "model"):
-        lines, tell = written_on([])
-        found = classifiers.check(classifiers.as_classifier(model), data, tell=tell)
+        found, lines = checked(model, data)
         assert "takes pixels in 0..255" in lines[0] and "gives probabilities" in lines[0]
         logits = found.logits(data.test_images)
         np.testing.assert_allclose(np.diff(logits), np.diff(expected), atol=1e-3)
@@ -111,8 +122,8 @@ def test_one_output_becomes_two(data):
         last = layers.Dense(1, activation=activation)
         network = keras.Sequential([keras.Input(SHAPE), layers.GlobalAveragePooling2D(), last], name="one")
         last.set_weights([np.array([[40.0]]), np.array([-20.0])])
-        lines, tell = written_on([])
-        logits = classifiers.check(classifiers.as_classifier(network), data, tell=tell).logits(data.test_images)
+        found, lines = checked(network, data)
+        logits = found.logits(data.test_images)
         what = "a probability" if activation else "a logit"
         assert lines[0].startswith(f"one gives one number, which is taken for {what} of the second class")
         expected = 40 * data.test_images.mean((1, 2, 3)) - 20
@@ -120,11 +131,12 @@ def test_one_output_becomes_two(data):
         assert (logits.argmax(axis=1) == data.test_labels).all()
 
 
-def test_evaluate_wraps_and_tells_in_one_line(data, capsys):
-    evaluation = ka.evaluate(bright(scale=1 / 255), data, small(num_noise=4))
-    assert capsys.readouterr().out.count("\n") == 1
-    expected = ka.evaluate(bright(logits=True), data, small(num_noise=4))
-    assert capsys.readouterr().out == ""
+def test_evaluate_wraps_and_tells_in_one_line(data):
+    measurements = [ka.evaluation.measurements.TestSet(), ka.evaluation.measurements.Noise()]
+    with told() as lines:
+        evaluation = ka.evaluate(bright(scale=1 / 255), data, small(num_noise=4), measurements=measurements)
+    assert len(lines) == 1 and "takes pixels in 0..255" in lines[0] and "\n" not in lines[0]
+    expected = ka.evaluate(bright(logits=True), data, small(num_noise=4), measurements=measurements)
     assert evaluation["noise"].mmc.value == pytest.approx(expected["noise"].mmc.value, abs=1e-3)
     assert evaluation.result.test_error == expected.result.test_error
 

@@ -137,7 +137,7 @@ def test_all_methods_learn_and_report(kind, precision):
     history = model.fit(IMAGES, LABELS, batch_size=16, epochs=12, validation_data=(IMAGES, LABELS), verbose=0)
     logs = history.history
     always = {"loss", "accuracy", "cross_entropy", "val_loss", "val_accuracy"}
-    of_noise = {"penalty", "noise_confidence", "adversarial_confidence"}
+    of_noise = {"penalty", "noise_confidence", "adversarial_confidence", "val_noise_confidence"}
     assert set(logs) == (always if kind == "plain" else always | of_noise)
     assert logs["loss"][-1] < logs["loss"][0]
     assert all(weight.dtype == np.float32 for weight in network.get_weights())
