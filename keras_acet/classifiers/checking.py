@@ -59,6 +59,7 @@ def check(
     """
     classifier = for_data(classifier, data)
     shape, name = tuple(data.image_shape), classifier.name
+    notices: list[str] = []
     if not _fits(shape, classifier.image_shape):
         channels_first = len(shape) == 3 and _fits((shape[2], *shape[:2]), classifier.image_shape)
         if not channels_first:
@@ -67,20 +68,22 @@ def check(
                 f"{shape}. Name the data that it was trained on, or data of that shape."
             )
         classifier = preprocessed(classifier, Preprocessing(channels_first=True))
-        tell(f"{name} takes the channels first: its images are transposed")
-    logits = _logits(classifier, data.test_images[:_NUM_CHECKED], data)
+        notices.append(f"{name} takes the channels first: its images are transposed")
+    images = data.test_images[:_NUM_CHECKED]
+    logits = _logits(classifier, images, data)
     if classifier.interface is None and logits.ndim == 2:
         interface = Interface(
             inputs=inputs or _found_inputs(classifier, data), outputs=outputs or _found_outputs(classifier, logits)
         )
-        if inputs or outputs or not interface.is_default or logits.shape[1] == 1:
-            classifier = wrap(classifier, interface, image_shape=shape, num_outputs=logits.shape[1])
-            if not interface.is_default or logits.shape[1] == 1:
-                found = inputs is None, outputs is None
-                text = _in_words(name, interface, is_found=found, width=logits.shape[1])
-                warnings.warn(text, Notice, stacklevel=2)
-                logits = _logits(classifier, data.test_images[:_NUM_CHECKED], data)
+        width = logits.shape[1]
+        if inputs or outputs or not interface.is_default or width == 1:
+            classifier = wrap(classifier, interface, image_shape=shape, num_outputs=width)
+        if not interface.is_default or width == 1:
+            notices.append(_in_words(name, interface, is_found=(inputs is None, outputs is None), width=width))
+            logits = _logits(classifier, images, data)
     _check_logits(logits, name, data)
+    for notice in notices:
+        warnings.warn(notice, Notice, stacklevel=2)
     is_differentiable = classifier.is_differentiable and _has_gradient(classifier.network, data.test_images[:2])
     if is_differentiable == classifier.is_differentiable:
         return classifier

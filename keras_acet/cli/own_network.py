@@ -1,7 +1,9 @@
 """The network of the user's own that `train.py --network=FILE.keras` trains on."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
+from keras_acet._checks import Notice
 from keras_acet.cli import commands
 from keras_acet.training.recipe import Recipe
 
@@ -26,7 +28,11 @@ def load(call: commands.Call, recipe: Recipe, data: "Data") -> "keras.Model":
     if kind_of_last_operation(found.network) == "softmax":
         found = classifiers.as_classifier(without_softmax(found.network))
         call.note(f"the softmax at the end of {recipe.network} is left out: the network is trained on its logits")
-    checked = classifiers.check(found, data, tell=lambda text: call.note(text.partition(";")[0]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", Notice)
+        checked = classifiers.check(found, data)
+    for one in caught:
+        call.note(str(one.message).partition(";")[0])  # without flags that training does not have
     if not checked.is_differentiable or checked.network is None:
         raise ValueError(f"`network={recipe.network}` must be differentiable. Received: one without gradients.")
     network: Any = checked.network

@@ -111,7 +111,7 @@ def classifier_of(call: commands.Call, recipe: Recipe, data: "Data", run_dir: pa
         shape, expected = data.image_shape, loaded.image_shape or data.image_shape
         is_first = len(shape) == 3 and tuple(expected) != tuple(shape) and expected[0] == shape[-1]
         loaded = classifiers.preprocessed(loaded, dataclasses.replace(preprocessing, channels_first=is_first))
-    return classifiers.check(loaded, data, inputs=flags.inputs, outputs=flags.outputs, tell=call.note_as_flags)
+    return classifiers.check(loaded, data, inputs=flags.inputs, outputs=flags.outputs)
 
 
 def protected(call: commands.Call, run: "PreparedRun", classifier: "Classifier") -> "ProvableClassifier":
