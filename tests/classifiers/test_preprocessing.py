@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_acet import ProvableClassifier, classifiers, datasets, detectors, networks
+from keras_acet._checks import Notice
 from keras_acet.classifiers import Preprocessing, preprocessed
 from keras_acet.networks import Interface
 
@@ -62,11 +63,9 @@ def test_what_stands_before_a_classifier(kind, foreign, tmp_path):
 def test_channels_first_are_found_by_the_shape(foreign):
     labels = foreign(IMAGES.transpose(0, 3, 1, 2)).numpy().argmax(axis=1)
     data = datasets.Data(name="toy", train=(IMAGES, np.arange(12) % 4), test=(IMAGES, labels), batch_size=4)
-    told = []
-    checked = classifiers.check(classifiers.as_classifier(foreign), data, tell=told.append)
-    assert told[0] == "sequential takes the channels first: its images are transposed".replace(
-        "sequential", foreign.name
-    )
+    with pytest.warns(Notice) as told:
+        checked = classifiers.check(classifiers.as_classifier(foreign), data)
+    assert str(told[0].message) == f"{foreign.name} takes the channels first: its images are transposed"
     assert (checked.logits(IMAGES).argmax(axis=1) == labels).all()
 
 
