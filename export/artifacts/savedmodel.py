@@ -1,5 +1,7 @@
 """The SavedModel: signatures for TensorFlow Serving around a `serving.ServingModel`."""
 
+import csv
+import io
 import json
 import pathlib
 import shlex
@@ -92,11 +94,13 @@ class SavedModel(Artifact):
 
 def _docker_run(folder, name):
     """The command that serves the model on this machine alone, confined as in `serving/docker-compose.yml`."""
-    fields = ["type=bind", f"source={folder}", f"target=/models/{name}", "readonly"]
-    mount = ",".join('"{}"'.format(field.replace('"', '""')) for field in fields)  # docker reads a line of CSV
+    mount = io.StringIO()  # docker reads a line of CSV
+    csv.writer(mount, lineterminator="").writerow(
+        ["type=bind", f"source={folder}", f"target=/models/{name}", "readonly"]
+    )
     options = {
         "publish": ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"],  # the server has no authentication
-        "mount": [mount],
+        "mount": [mount.getvalue()],
         "env": [f"MODEL_NAME={name}"],
         "user": ["65534:65534"],
         "tmpfs": ["/tmp"],

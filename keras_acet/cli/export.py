@@ -224,12 +224,12 @@ def _tell(version: pathlib.Path, chosen: list[Any]) -> None:
     width = max(len(row.set) for row in metadata.confidence)
     error = metadata.test_error
     print(f"\nTest error of the model: {error.value:.2%} on {error.n} images")
+    for file, share, count in _test_errors(version):
+        print(f"Test error of {file}: {share:.2%} on {count} images")
     print(f"\n{'set':{width}}  images    MMC  accepted (threshold {metadata.threshold.value:.4f})")
     for row in metadata.confidence:
         numbers = f"{row.n:6d} {row.mmc:6.3f} {row.accepted:9.1%}" if row.n else "     -      -         -"
         print(f"{row.set:{width}}  {numbers}  {row.note}".rstrip())
-    for file, error, count in _test_errors(version):
-        print(f"Test error of {file}: {error:.2%} on {count} images")
     print(f"\nVerified: {version}")
     for artifact in chosen:
         for what, command in artifact.usage(version, metadata, f"{_python()} -m keras_acet.export.clients").items():

@@ -75,7 +75,7 @@ def train(
             goes.
         verbose: What is printed, as in Keras: 0 nothing, 1 a progress bar, 2 a line per epoch.
         final_table: Function from the trained network to the rows of `results.json`'s table, which the `json` module
-            can write. Default: none; `evaluate(result.network, data)` measures.
+            can write. Default: none; `evaluate(result.run_dir, data)` measures.
         data_dir: Where TensorFlow Datasets keeps the sets that the out-distribution names, as for `load_data`; one that
             is not there is downloaded.
 
