@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_acet import metrics
 from keras_acet.calibration import CalibrationErrors, CalibrationResult, Threshold
+from keras_acet.datasets.sources import without_folders
 from keras_acet.files import sha256_of_file
 from keras_acet.scores import MaxSoftmax
 from keras_acet.serving import BOX_TOLERANCE, ServingModel
@@ -309,7 +310,7 @@ def build(
         **vars(numbers),
         epsilon=protocol.epsilon,
         measured_with=MeasuredWith(protocol.num_images, protocol.num_noise, protocol.seed),
-        flags=flags,
+        flags=None if flags is None else without_folders(flags),
         seed=int(flags["seed"]) if flags and "seed" in flags else None,
         network_sha256=classifier.sha256,
         versions=installed_versions(),

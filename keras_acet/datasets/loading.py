@@ -100,10 +100,11 @@ def load(
     * `moons`: two moons in the unit box, 2000 training points and as many others to test.
     * `mnist`, `fashion_mnist`, `kmnist`, `emnist_letters`, `svhn`, `cifar10`, `cifar100`: from TensorFlow Datasets. A
       set already under `data_dir` is read without touching the network.
-    * `folder:PATH`: one sub-folder of images (bmp, gif, jpg, png) per class, or `train` and `test`, each with class
-      sub-folders. Without these a fifth of each class is held out as the test set.
+    * `folder:PATH`: one sub-folder of images (bmp, gif, jpg, png; at any depth) per class, or `train` and `test`, each
+      with class sub-folders. Without these a fifth of each class is held out as the test set. The data are called as
+      the folder.
     * `npz:PATH`: keys `x_train, y_train, x_test, y_test`, or `images, labels` with a fifth held out. Images uint8 in
-      0..255 or floats in [0, 1].
+      0..255 or floats in [0, 1]. The data are called as the file.
     * Sets that `register` added.
 
     Args:
@@ -127,6 +128,9 @@ def load(
         FileNotFoundError: If a set of TensorFlow Datasets is not there and cannot be downloaded.
         ImportError: If TensorFlow Datasets is needed and missing.
         ValueError: As `Data`; and if an argument is none of the above, or a file cannot be read.
+
+    Warns:
+        Notice: If files or arrays of your own are passed over, with counts and an example.
 
     Source: sets, augmentation and moons as in Hein et al., CVPR 2019, arXiv:1812.05720.
     """

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_acet.classifiers import Classifier, as_classifier, check
 from keras_acet.datasets import Data
+from keras_acet.datasets.sources import without_folders
 from keras_acet.evaluation.evaluation import About, Evaluation
 from keras_acet.evaluation.finding import Finding
 from keras_acet.evaluation.measurements import Measurement, defaults, resolved
@@ -232,7 +233,7 @@ def _put_together(subject: Subject, about: About) -> Evaluation:
         path=None if classifier.path is None else str(classifier.path),
         kind=classifier.kind,
         method=(classifier.flags or {}).get("method"),
-        flags=classifier.flags,
+        flags=None if classifier.flags is None else without_folders(classifier.flags),
         model_sha256=classifier.sha256,
         differentiable=subject.is_differentiable,
         seconds=round(subject.seconds, 1),

@@ -88,3 +88,10 @@ def test_unknown_sets_list_the_known(tmp_path):
     with pytest.raises(KeyError, match="no out-distribution set 'photo'. There are: photos, imagenet_minus. Did you"):
         sets["photo"]
     assert "photo" not in sets and "photos" in sets
+
+
+def test_pages_and_cards_show_no_folders(tmp_path):
+    flags = {"dataset": "npz:/home/me,you/a.npz", "out": "outliers=2,folder:/home/me/others", "method": "acet"}
+
+    shown = sources.without_folders(flags)
+    assert shown == {"dataset": "npz:a.npz", "out": "outliers=2,folder:others", "method": "acet"}

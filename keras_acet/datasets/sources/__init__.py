@@ -4,6 +4,8 @@ Recipes, data sets, out-distribution sets and the command line ask `parse` what 
 new kind is a subclass of `Source` in a file of its own, and a line in `KINDS`.
 """
 
+from collections.abc import Mapping
+
 from keras_acet.datasets.sources.base import Source
 from keras_acet.datasets.sources.folder import FolderSource
 from keras_acet.datasets.sources.npz import NpzSource
@@ -41,4 +43,19 @@ def parse(text: str) -> Source | None:
     return KINDS[kind](path)
 
 
-__all__ = ["KINDS", "FolderSource", "NpzSource", "Source", "names", "parse"]
+def without_folders(flags: Mapping[str, str]) -> dict[str, str]:
+    """Returns the flags of a run as a page or a model card may show them: own files by their last name alone.
+
+    >>> without_folders({"dataset": "folder:/home/me/photos", "out": "paper,npz:/home/me/a.npz", "epochs": "3"})
+    {'dataset': 'folder:photos', 'out': 'paper,npz:a.npz', 'epochs': '3'}
+    """
+
+    def shown(text: str) -> str:
+        parts = [text] if parse(text) is not None else text.split(",")
+        kept = [f"{source.kind}:{source.name}" if (source := parse(part)) else part for part in parts]
+        return ",".join(kept)
+
+    return {name: shown(text) if name in ("dataset", "out") else text for name, text in flags.items()}
+
+
+__all__ = ["KINDS", "FolderSource", "NpzSource", "Source", "names", "parse", "without_folders"]
