@@ -27,7 +27,7 @@ DEFAULT_FORMATS = ("savedmodel", "onnx")
 
 
 def export_model(
-    model: keras.Model | Classifier,
+    model: keras.Model | Classifier | str | os.PathLike[str],
     data: Data,
     directory: str | os.PathLike[str],
     *,
@@ -49,8 +49,9 @@ def export_model(
     without this package, on real images, noise, attacked noise and guard cases.
 
     Args:
-        model: `keras.Model` from images in [0, 1] to logits, an `ACETModel` too; or a `classifiers.Classifier` of one,
-            which also tells of its run and has a fingerprint for `store`.
+        model: `keras.Model` from images in [0, 1] to logits, an `ACETModel` too; the path of a `.keras` file or a
+            run; or a `classifiers.Classifier` of one. Of a run it is known what it was trained on; of another model say
+            it by `classifiers.as_classifier(model).replace(trained_on=data)`, or nothing counts as held out.
         data: `datasets.Data`: the data that it was trained for.
         directory: Parent of the model's folder; made if missing.
         name: Name of the exported model, also in the path; None for the name of the model.
@@ -111,7 +112,7 @@ def export_model(
 export = export_model  # deprecated name, kept for one version
 
 
-def _keras_classifier(model: keras.Model | Classifier) -> KerasClassifier:
+def _keras_classifier(model: keras.Model | Classifier | str | os.PathLike[str]) -> KerasClassifier:
     classifier = classifiers.as_classifier(model)
     if not isinstance(classifier, KerasClassifier):
         raise ValueError(

@@ -68,6 +68,9 @@ class SavedModelClassifier(Classifier):
         # Not `rglob` alone, which does not follow a link to a folder.
         below = {file for folder in (path, path / "variables", path / "assets") for file in folder.rglob("*")}
         files = [file for file in below if file.is_file()]
+        others = sorted(file for file in below if not file.is_file() and not file.is_dir())
+        if others:  # to open a pipe would wait for ever
+            raise ValueError(f"{path} must be a SavedModel of files and folders alone. Received: {others[0]}.")
         return cls(path, sha256=sha256_of_files(path, files), trusted=trusted)
 
     def variables(self, image_shape: tuple[int, ...]) -> list[Any]:

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import functools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -22,7 +23,7 @@ from keras_acet.evaluation.store import Store
 from keras_acet.evaluation.subject import Subject
 from keras_acet.typed_json import to_json
 
-Model: TypeAlias = keras.Model | Classifier | Callable[[tf.Tensor], tf.Tensor]
+Model: TypeAlias = keras.Model | Classifier | Callable[[tf.Tensor], tf.Tensor] | str | os.PathLike[str]
 Progress = Callable[[str, str, float, float], None]
 
 
@@ -45,8 +46,8 @@ def evaluate(
     interval bounds, which no attack exceeds.
 
     Args:
-        model: `keras.Model` from images to logits, an `ACETModel` too; a function that TensorFlow can differentiate; or
-            a `classifiers.Classifier`. Nothing of it is changed.
+        model: `keras.Model` from images to logits, an `ACETModel` too; a function that TensorFlow can differentiate; a
+            `classifiers.Classifier`; or a path, as of a run. Nothing of it is changed.
         data: `datasets.Data`.
         protocol: `Protocol`; None for its defaults.
         measurements: Measurements to make, objects of `evaluation.measurements` or your own; None for

@@ -122,6 +122,15 @@ def test_the_digest_of_a_savedmodel_covers_its_variables_and_assets_behind_links
     assert savedmodel_digest(path) != second
 
 
+@pytest.mark.parametrize("name", ["variables/variables.index", "assets/classes.txt", "fingerprint.pb"])
+def test_a_pipe_in_a_savedmodel_is_refused(tmp_path, name):
+    path = save(tmp_path / "model", tf.no_op)
+    (path / name).unlink(missing_ok=True)
+    os.mkfifo(path / name)
+    with pytest.raises(ValueError, match=f"must be a SavedModel of files and folders alone. Received: .*{name}"):
+        classifiers.load(path)
+
+
 def savedmodel_digest(path):
     try:
         return classifiers.load(path).sha256

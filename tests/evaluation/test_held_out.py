@@ -27,6 +27,12 @@ def test_of_a_live_model_nothing_is_known():
     assert found.calibration.thresholds[2].guarantee == "None: the network may have been trained on these 2 images."
 
 
+def test_a_path_is_a_model_too(tmp_path):
+    data = data_of(IMAGES, LABELS)
+    linear_network().save(tmp_path / "mine.keras")
+    assert result(tmp_path / "mine.keras", data).name == "mine"
+
+
 def test_who_says_what_a_model_was_trained_on_gets_the_guarantee():
     data = data_of(IMAGES, LABELS, calibration_fraction=0.5)
     known = classifiers.as_classifier(linear_network()).replace(trained_on=data)
