@@ -4,6 +4,7 @@ import errno
 import os
 import pathlib
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -26,18 +27,24 @@ PROGRAMS = [
 ]
 
 
+def seconds_of_children():
+    """Processor time: other work on the machine does not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.parametrize(("name", "program", "names"), PROGRAMS, ids=[name for name, *_ in PROGRAMS])
 def test_help_is_fast_lists_all_flags_and_loads_no_tensorflow(name, program, names, tmp_path):
     # An importable trap in TensorFlow's and Keras' place ends the process if it is touched.
     for module in ("tensorflow", "keras"):
         (tmp_path / f"{module}.py").write_text("raise SystemExit('loaded')")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    begin = time.monotonic()
+    begin = seconds_of_children()
     done = subprocess.run(
         [sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True, env=environment, check=True
     )
 
-    assert time.monotonic() - begin < 1
+    assert seconds_of_children() - begin < 1
     assert f"Flags of {name}:" in done.stdout
     for flag in names:
         assert f"\n--{flag}: " in done.stdout
