@@ -19,6 +19,7 @@ class _Found(NamedTuple):
     size: tf.Tensor  # height and width as they are stored
     exif: tf.Tensor  # start and end of the EXIF block
     is_good: tf.Tensor
+    content: tf.Tensor  # what is needed to decode it
 
 
 def decode(image_bytes: tf.Tensor, image_shape: tuple[int, ...], *, resize: bool) -> tf.Tensor:
@@ -53,7 +54,7 @@ def _levels(content, size):
         data = tf.concat([tf.io.decode_raw(content, tf.uint8), tf.zeros(_PADDING, tf.uint8)], axis=0)
     is_png = tf.reduce_all(data[:8] == tf.constant(list(b"\x89PNG\r\n\x1a\n"), tf.uint8))
     is_jpeg = tf.reduce_all(data[:3] == tf.constant([0xFF, 0xD8, 0xFF], tf.uint8))
-    found = _Found(*tf.cond(is_png, lambda: _read_png(data), lambda: _read_jpeg(data)))
+    found = _Found(*tf.cond(is_png, lambda: _read_png(data, content), lambda: _read_jpeg(data, content)))
     orientation = _orientation(data[found.exif[0] : found.exif[1]])
     upright = tf.where(orientation > 4, found.size[::-1], found.size)
     is_wanted = tf.reduce_all(upright == tf.constant(size, tf.int64)) if size else tf.constant(True)
@@ -62,9 +63,9 @@ def _levels(content, size):
     with tf.control_dependencies([tf.debugging.assert_equal(is_good, True)]):
         levels = tf.cond(
             is_png,
-            lambda: tf.io.decode_png(content, channels=3),
+            lambda: tf.io.decode_png(found.content, channels=3),
             # As Pillow does it. The defaults of TensorFlow differ from it by up to 16 levels.
-            lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE", fancy_upscaling=True),
+            lambda: tf.io.decode_jpeg(found.content, channels=3, dct_method="INTEGER_ACCURATE", fancy_upscaling=True),
         )
     levels = _turned(levels, orientation)
     return tf.ensure_shape(levels, (*size, 3)) if size else levels
@@ -142,40 +143,51 @@ def _int64(number):
     return tf.constant(number, tf.int64)
 
 
-def _read_png(data):
-    """Goes through the chunks of a PNG file up to its pixels, as `decoding` does."""
+def _read_png(data, content):
+    """Goes through the chunks of a PNG file, as `decoding` does."""
     length = tf.size(data, out_type=tf.int64) - _PADDING
     depth, colour = _number(data, 24, 1), _number(data, 25, 1)
     depths = [[kind, depth] for kind, depths in decoding.BIT_DEPTHS.items() for depth in depths]
     is_known = tf.reduce_any(tf.reduce_all(tf.stack([colour, depth]) == _int64(depths), axis=1))
     is_header = (_number(data, 8, 4) == 13) & _starts_with(data, 12, b"IHDR") & (_number(data, 26, 2) == 0)
 
-    def step(start, exif_start, exif_end, num_palettes, was_pixels, is_good):
-        num_bytes, body = _number(data, start, 4), start + 8
-        is_pixels, is_palette = (_starts_with(data, start + 4, kind) for kind in (b"IDAT", b"PLTE"))
+    def step(start, exif, palette, pixels, is_end, is_good):
+        num_bytes = _number(data, start, 4)
+        end = start + 12 + num_bytes
+        kinds = (b"IDAT", b"PLTE", b"eXIf", b"IEND")
+        is_pixels, is_palette, is_exif, is_end = (_starts_with(data, start + 4, kind) for kind in kinds)
         is_needed = is_palette & (colour == 3)
-        is_table = (num_palettes == 0) & (num_bytes % 3 == 0) & (num_bytes >= 3) & (num_bytes <= 768)
-        is_optional = _number(data, start + 4, 1) // 32 % 2 == 1
-        is_good = (body + num_bytes + 4 <= length) & tf.where(is_needed, is_table, is_optional | is_pixels | is_palette)
-        is_exif = _starts_with(data, start + 4, b"eXIf") & (exif_start == 0)
+        is_table = (num_bytes % 3 == 0) & (num_bytes >= 3) & (num_bytes <= 768) & (palette[1] == 0) & (pixels[1] == 0)
+        is_optional = is_palette | (_number(data, start + 4, 1) // 32 % 2 == 1)
+        letters = tf.bitwise.bitwise_or(data[start + 4 : start + 8], 32)
+        is_kind = tf.reduce_all((letters >= ord("a")) & (letters <= ord("z")))
+        is_good = (end <= length) & is_kind & tf.where(is_needed, is_table, is_optional | is_pixels | is_end)
+        is_good &= ~is_pixels | (pixels[1] == 0) | (pixels[1] == start)
+        is_good &= ~is_end | ((num_bytes == 0) & (_number(data, start + 8, 4) == 0xAE426082))
+        is_exif &= (exif[1] == 0) & (pixels[1] == 0)
         return (
-            body + num_bytes + 4,
-            tf.where(is_exif, body, exif_start),
-            tf.where(is_exif, body + num_bytes, exif_end),
-            num_palettes + tf.cast(is_needed, tf.int64),
-            is_pixels,
+            end,
+            tf.where(is_exif, tf.stack([start + 8, end - 4]), exif),
+            tf.where(is_needed, tf.stack([start, end]), palette),
+            tf.where(is_pixels, tf.stack([tf.where(pixels[1] == 0, start, pixels[0]), end]), pixels),
+            is_end,
             is_good,
         )
 
-    state = (_int64(33), _int64(0), _int64(0), _int64(0), tf.constant(False), is_header & is_known)
-    _, start, end, num_palettes, has_pixels, is_good = tf.while_loop(
-        lambda *state: state[-1] & ~state[-2], step, state, maximum_iterations=decoding.MAX_SEGMENTS
+    nowhere = _int64([0, 0])
+    state = (_int64(33), nowhere, nowhere, nowhere, tf.constant(False), is_header & is_known)
+    _, exif, palette, pixels, is_end, is_good = tf.while_loop(
+        lambda *state: state[-1] & ~state[-2], step, state, maximum_iterations=decoding.MAX_CHUNKS
     )
-    is_good &= has_pixels & ((colour != 3) | (num_palettes == 1)) & (_number(data, 28, 1) <= 1)
-    return tf.stack([_number(data, 20, 4), _number(data, 16, 4)]), tf.stack([start, end]), is_good
+    is_good &= is_end & (pixels[1] > 0) & ((colour != 3) | (palette[1] > 0)) & (_number(data, 28, 1) <= 1)
+    # Nothing else goes to libpng: it would unpack and keep every text.
+    parts = (_int64([0, 33]), palette, pixels)
+    parts = [tf.strings.substr(content, start, end - start) for start, end in (tf.unstack(part) for part in parts)]
+    needed = tf.strings.join([*parts, tf.constant(b"\0\0\0\0IEND\xaeB`\x82")])
+    return tf.stack([_number(data, 20, 4), _number(data, 16, 4)]), exif, is_good, needed
 
 
-def _read_jpeg(data):
+def _read_jpeg(data, content):
     """Goes through the segments of a JPEG file, its scans among them, as `decoding` does."""
     length = tf.size(data, out_type=tf.int64) - _PADDING
     codes = data[1:]
@@ -215,7 +227,12 @@ def _read_jpeg(data):
     )
     is_good &= (_number(data, frame + 4, 1) == 8) & tf.reduce_any(_number(data, frame + 9, 1) == _int64([1, 3, 4]))
     is_good &= (_number(data, frame + 9, 1) < 4) | is_adobe
-    return tf.stack([_number(data, frame + 5, 2), _number(data, frame + 7, 2)]), tf.stack([start, end]), is_good
+    return (
+        tf.stack([_number(data, frame + 5, 2), _number(data, frame + 7, 2)]),
+        tf.stack([start, end]),
+        is_good,
+        content,
+    )
 
 
 def _orientation(exif):

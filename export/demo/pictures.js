@@ -5,7 +5,8 @@
 const MAX_BYTES = 64 * 2 ** 20; // of a file
 const MAX_PIXELS = 2 ** 25;
 const MAX_SIDE = 2 ** 14;
-const MAX_SEGMENTS = 1000; // of a JPEG file, or of a PNG file before its pixels
+const MAX_CHUNKS = 2 ** 14; // of a PNG file
+const MAX_SEGMENTS = 1000; // of a JPEG file
 const MAX_SCANS = 50;
 
 const BIT_DEPTHS = { 0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16] }; // by type of colour
@@ -165,31 +166,32 @@ function readPng(bytes) {
   let next = chunk(bytes, 8);
   checkSum(bytes, next);
   for (let i = 0; ; i++) {
+    const last = next.kind;
     next = chunk(bytes, next.end);
-    if (next.kind === "IDAT") break;
-    if (i === MAX_SEGMENTS) throw damaged(`it has more than ${MAX_SEGMENTS} chunks before its pixels`);
-    if (next.kind === "PLTE") checkSum(bytes, next);
-    readChunk(header, next);
+    if (next.kind === "IEND") break;
+    if (i === MAX_CHUNKS) throw damaged(`it has more than ${MAX_CHUNKS} chunks`);
+    if (next.kind === "IDAT" && header.packed.length && last !== "IDAT") throw damaged("its pixels lie apart");
+    readChunk(bytes, header, next);
+  }
+  if (next.data.length || number(bytes, next.end - 4, 4) !== 0xae426082 || !header.packed.length) {
+    throw damaged("its pixels or its end is missing");
   }
   if (colour === 3 && !header.palette) throw damaged("its palette is missing");
-  for (; next.kind === "IDAT"; next = chunk(bytes, next.end)) {
-    checkSum(bytes, next);
-    header.packed.push(next.data);
-  }
-  for (let i = 0; i < MAX_SEGMENTS && /^[a-z]/.test(next.kind); i++) next = chunk(bytes, next.end);
-  if (next.kind !== "IEND" || next.data.length || number(bytes, next.end - 4, 4) !== 0xae426082) {
-    throw damaged("its end is missing");
-  }
   return { ...header, exif: header.exif ?? [] };
 }
 
-function readChunk(header, { kind, data }) {
-  if (kind === "PLTE" && header.colour === 3) {
-    if (header.palette || data.length % 3 || data.length < 3 || data.length > 768) {
+function readChunk(bytes, header, next) {
+  const { kind, data } = next;
+  if (kind === "IDAT") {
+    checkSum(bytes, next);
+    header.packed.push(data);
+  } else if (kind === "PLTE" && header.colour === 3) {
+    checkSum(bytes, next);
+    if (header.palette || header.packed.length || data.length % 3 || data.length < 3 || data.length > 768) {
       throw damaged("its palette is no PNG file's");
     }
     header.palette = data;
-  } else if (kind === "eXIf") {
+  } else if (kind === "eXIf" && !header.packed.length) {
     header.exif ??= data;
   } else if (!/^[a-z]/.test(kind) && kind !== "PLTE") {
     throw damaged(`its chunk ${kind} does not belong there`); // a small letter says that it may be passed over

@@ -33,7 +33,8 @@ if TYPE_CHECKING:  # those who only read a file do without NumPy and Pillow
 MAX_BYTES = 64 * 2**20  # of a file
 MAX_PIXELS = 2**25  # height times width
 MAX_SIDE = 2**14
-MAX_SEGMENTS = 1000  # of a JPEG file, or of a PNG file before its pixels
+MAX_CHUNKS = 2**14  # of a PNG file
+MAX_SEGMENTS = 1000  # of a JPEG file
 MAX_SCANS = 50  # each runs over all pixels of a progressive JPEG file
 
 SERVED = ("PNG", "JPEG")  # what a served model takes
@@ -233,44 +234,31 @@ def _png_header(content):
     depth, colour, *methods = ihdr[16:21]
     if not width or not height or depth not in BIT_DEPTHS.get(colour, ()) or methods[:2] != [0, 0] or methods[2] > 1:
         raise _damaged("its header is no PNG file's")
-    kept, exif, start = [content[:33]], None, 33
-    for _ in range(MAX_SEGMENTS):  # up to the pixels
-        kind, data, end = _chunk(content, start)
-        if kind == b"IDAT":
+    kept, packed, exif, has_palette, kind, start = [content[:33]], [], None, False, b"", 33
+    for _ in range(MAX_CHUNKS):
+        last, (kind, data, end) = kind, _chunk(content, start)
+        if kind == b"IEND":
             break
-        if not kind.isalpha():
-            raise _damaged("its chunks are no PNG file's")
-        if kind == b"PLTE":
-            _check_sum(content, start, end)
-        if kind == b"PLTE" and colour == 3:
-            if len(kept) > 1 or len(data) % 3 or not 3 <= len(data) <= 768:
+        if kind == b"IDAT":
+            if packed and last != b"IDAT":
+                raise _damaged("its pixels lie apart")
+            packed.append(data)
+        elif kind == b"PLTE" and colour == 3:
+            if has_palette or packed or len(data) % 3 or not 3 <= len(data) <= 768:
                 raise _damaged("its palette is no PNG file's")
-            kept.append(content[start:end])
-        elif kind == b"eXIf" and exif is None:
+            has_palette = True
+        elif kind == b"eXIf" and exif is None and not packed:
             exif = data
         elif not kind[0] & 32 and kind != b"PLTE":  # a small letter says that it may be passed over
             raise _damaged(f"its chunk {kind!r} does not belong there")
+        if kind == b"IDAT" or (kind == b"PLTE" and colour == 3):
+            _check_sum(content, start, end)
+            kept.append(content[start:end])
         start = end
-    else:
-        raise _damaged(f"it has more than {MAX_SEGMENTS} chunks before its pixels")
-    if colour == 3 and len(kept) == 1:
-        raise _damaged("its palette is missing")
-    first, packed = start, []
-    while kind == b"IDAT":
-        _check_sum(content, start, end)
-        packed.append(data)
-        start = end
-        kind, data, end = _chunk(content, start)
+    if content[start:end] != _IEND or not packed or (colour == 3 and not has_palette):
+        raise _damaged(f"its palette, pixels or end is missing, or it has more than {MAX_CHUNKS} chunks")
     _check_rows(b"".join(packed), _png_bytes(width, height, depth * _PNG_CHANNELS[colour], methods[2]))
-    kept += [content[first:start], _IEND]
-    for _ in range(MAX_SEGMENTS):
-        if kind[0] & 32 == 0:
-            break
-        start = end
-        kind, _, end = _chunk(content, start)
-    if content[start:end] != _IEND:
-        raise _damaged("its end is missing")
-    return Header("PNG", width, height, colour in (0, 4), _orientation(exif), b"".join(kept))
+    return Header("PNG", width, height, colour in (0, 4), _orientation(exif), b"".join([*kept, _IEND]))
 
 
 def _png_bytes(width, height, bits, is_interlaced):
@@ -302,9 +290,10 @@ def _chunk(content, start):
     """`(kind, data, end)` of the chunk of a PNG file that starts there."""
     length = _number(content[start : start + 4])
     end = start + 12 + length
-    if end > len(content):
-        raise _damaged("it is cut off")
-    return content[start + 4 : start + 8], content[start + 8 : end - 4], end
+    kind = content[start + 4 : start + 8]
+    if end > len(content) or not kind.isalpha():
+        raise _damaged("it is cut off, or its chunks are no PNG file's")
+    return kind, content[start + 8 : end - 4], end
 
 
 def _check_sum(content, start, end):

@@ -79,7 +79,7 @@ def test_damaged_files_are_seen_alike():
 
 
 _MEASURE = """
-import io, resource, sys
+import io, resource, sys, zlib
 import numpy as np, tensorflow as tf
 from helpers import pictures
 from keras_acet.export import image_graph
@@ -96,10 +96,12 @@ def rise(do):
 good = pictures.good()["colour PNG"][0]
 stream = io.BytesIO()
 Image.new("L", (9000, 9000)).save(stream, "JPEG", quality=10)
+texts = pictures.chunk(b"zTXt", b"Comment\\0\\0" + zlib.compress(bytes(7_900_000), 9)) * 40
+texts = pictures.png([], width=12, height=16, before=texts)  # which libpng would keep, 316 MB
 gif = b"GIF89a" + (9000).to_bytes(2, "little") * 2 + bytes(9)
 for resize in (False, True):
     assert decode([good], resize) == [True]
-    for bomb in (pictures.bomb(12000, 12000), stream.getvalue(), gif):
+    for bomb in (pictures.bomb(12000, 12000), stream.getvalue(), gif, texts):
         megabytes, decoded = rise(lambda: decode([good, bomb, good], resize))
         assert decoded == [True, False, True] and megabytes < 50, (resize, bomb[:4], megabytes, decoded)
 """

@@ -133,8 +133,9 @@ def _pngs():
     yield "interlaced PNG", png(adam7(colour), interlaced=1), colour
     other = Image.fromarray(255 - colour)
     yield "animated PNG", written(colour, "PNG", save_all=True, append_images=[other], duration=50), colour
-    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000), 9))
-    yield "PNG with a text that unpacks to 50 MB", png(rows, before=text), colour
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(7_900_000), 9))
+    yield "PNG with texts that unpack to 80 MB", png(rows, before=text * 5, after=text * 5), colour
+    yield "PNG with a palette that nothing needs", png(rows, before=chunk(b"PLTE", bytes(4))[:-1] + b"?"), colour
     yield (
         "PNG with a damaged text",
         png(rows, before=chunk(b"tEXt", b"a\0b")[:-1] + b"?", after=chunk(b"tEXt", b"?")),
@@ -212,6 +213,9 @@ def bad():
     frame = jpeg.index(b"\xff\xc0")
     scan = jpeg.index(b"\xff\xda")
     end = len(whole) - 12
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    middle = chunk(b"IDAT", data[:50]) + chunk(b"tEXt", b"a\0b") + chunk(b"IDAT", data[50:])
+    apart = whole[:33] + middle + whole[end:]
     return {
         "nothing": b"",
         "a text": b"no image",
@@ -221,14 +225,16 @@ def bad():
         "PNG without its end": whole[:end],
         "PNG of a wrong checksum": whole[: end - 1] + bytes([whole[end - 1] ^ 1]) + whole[end:],
         "PNG of a damaged palette": png(rows, colour=3, before=chunk(b"PLTE", bytes(3))[:-1] + b"?"),
-        "PNG of a damaged palette that nothing needs": png(rows, before=chunk(b"PLTE", bytes(3))[:-1] + b"?"),
         "PNG of a damaged header": whole[:32] + bytes([whole[32] ^ 1]) + whole[33:],
         "PNG without a palette": png(rows, colour=3),
         "PNG with two palettes": png(rows, colour=3, before=chunk(b"PLTE", bytes(3)) * 2),
+        "PNG of a chunk without a name": png(rows, before=chunk(b"te3t", b"")),
         "PNG of an unknown chunk": png(rows, before=chunk(b"ABCD", b"")),
         "PNG of no width": png([], width=0),
         "PNG of 3 bits": png(rows, depth=3),
-        "PNG of a thousand chunks": png(rows, before=chunk(b"tEXt", b"a\0b") * 1001),
+        "PNG of pixels that lie apart": apart,
+        "PNG of a palette after its pixels": png(rows, colour=3, after=chunk(b"PLTE", bytes(3))),
+        "PNG of 16,385 chunks": png(rows, before=chunk(b"tEXt", b"a\0b") * 2**14),
         "PNG of too few rows": png(rows[:-1]),
         "JPEG cut off": jpeg[:-9],
         "JPEG without its end": jpeg[:-2],
