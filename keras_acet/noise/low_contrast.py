@@ -7,16 +7,16 @@ import keras
 import tensorflow as tf
 
 from keras_acet.noise._checks import check_floats, check_range
-from keras_acet.noise._draws import one_per_channel, one_per_image
+from keras_acet.noise._draws import one_per_image
 from keras_acet.noise.base import Noise
 
 
 @keras.saving.register_keras_serializable("keras_acet")
 class LowContrastNoise(Noise):
-    """Uniform pixels of low contrast around one colour; data of any shape.
+    """Uniform pixels of low contrast around one gray; data of any shape.
 
-    `out = clip(m + a (u - 1/2), 0, 1)` with `m ~ U[0, 1]` for each image and channel, `a ~ U[contrast]` for each image
-    and `u ~ U[0, 1]` for each value.
+    `out = clip(m + a (u - 1/2), 0, 1)` with `m ~ U[0, 1]` and `a ~ U[contrast]` for each image, and `u ~ U[0, 1]` for
+    each value.
 
     Args:
         contrast: Smallest and largest `a`, in `[0, 1]`.
@@ -44,7 +44,7 @@ class LowContrastNoise(Noise):
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         images = check_floats(images, "LowContrastNoise")
-        middle = one_per_channel(images, self.seed_generator)
+        middle = one_per_image(images, self.seed_generator)
         contrast = one_per_image(images, self.seed_generator, self.contrast)
         uniform = keras.random.uniform(tf.shape(images), seed=self.seed_generator)
         return tf.clip_by_value(middle + contrast * (uniform - 0.5), 0.0, 1.0)
