@@ -57,8 +57,9 @@ def _end(path: pathlib.Path, tensor: "onnx.TensorProto", place: dict[str, str]) 
 
 
 def _checked(path: pathlib.Path, location: str, end: int) -> pathlib.Path:
-    file, folder = path.parent / location, path.parent.resolve()
-    if not location or not file.resolve().is_relative_to(folder) or pathlib.PurePath(location).is_absolute():
+    file, folders = path.parent / location, {path.parent.resolve(), path.resolve().parent}  # a cache links both
+    is_inside = any(file.resolve().is_relative_to(folder) for folder in folders)
+    if not location or not is_inside or pathlib.PurePath(location).is_absolute():
         raise ValueError(
             f"{path} must have its weights in its own folder. Received: weights in {location!r}. Save it again with "
             "onnx.save, with `location` the name of a file."

@@ -177,6 +177,16 @@ def test_the_digest_of_an_onnx_file_covers_weights_beside_it(tmp_path, nested):
     np.testing.assert_allclose(after.logits(IMAGES), 2 * before.logits(IMAGES))
 
 
+def test_an_onnx_file_and_its_weights_may_both_be_links_into_one_folder(tmp_path):
+    path = onnx_file(tmp_path / "net.onnx", np.ones((4, 2)))
+    (tmp_path / "snapshot").mkdir()
+    for name in ("net.onnx", "weights.bin"):
+        (tmp_path / "snapshot" / name).symlink_to(tmp_path / name)
+    assert [file.name for file in external_files(tmp_path / "snapshot" / "net.onnx")] == ["weights.bin"]
+    linked = classifiers.load(tmp_path / "snapshot" / "net.onnx")
+    assert linked.sha256 == classifiers.load(path).sha256
+
+
 def test_an_onnx_file_alone_has_the_digest_of_the_file(tmp_path):
     path = onnx_file(tmp_path / "net.onnx", np.ones((4, 2)))
     onnx.save(onnx.load(path), path)
