@@ -178,7 +178,6 @@ def _run(call: commands.Call) -> None:
         data = data_flags.load_data(flags, settings, resize=flags.resize)
         models = [data_flags.check_model(flags, model, data) for model in models]
         data = data_flags.with_calibration(flags, data)
-        data_flags.note_unknown(call, models, data)
         protocol = data_flags.protocol(
             flags,
             settings,
@@ -199,6 +198,7 @@ def _run(call: commands.Call) -> None:
             for model in models:
                 evaluation.scaling.exact_network(model)
     with commands.only_process(report_dir, "report_dir"):
+        data_flags.note_unknown(call, models, data)
         _evaluate(call, models, data, protocol, measurements, report_dir)
 
 

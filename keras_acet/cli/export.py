@@ -152,6 +152,7 @@ def _run(call: commands.Call) -> None:
         raise commands.UserError(f"{error}; nothing was exported", code=1) from error
     finally:
         progress.end()
+    data_flags.note_unknown(call, [classifier], data)
     _tell(version, chosen)
     if flags.demo:
         with call.user_errors():
@@ -179,7 +180,6 @@ def _prepare(call: commands.Call, path: pathlib.Path) -> tuple[Any, Any, dict[st
     if not isinstance(classifier, classifiers.SavedModelClassifier | classifiers.ONNXClassifier):
         classifier = data_flags.check_model(flags, classifier, data)
     data = data_flags.with_calibration(flags, data)
-    data_flags.note_unknown(call, [classifier], data)
     reports = flags.report_dir or (path / "evaluation" if is_run else None)
     return (
         classifier,
