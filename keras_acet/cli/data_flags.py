@@ -135,7 +135,18 @@ def data_settings(classifier: Any) -> dict[str, str]:
     known = {} if classifier.trained_on is None else {"fingerprint": classifier.trained_on}
     if "dataset" not in classifier.flags:
         raise ValueError(f"{classifier.path / 'flags.flags'} is damaged: it names no data set. Train the run again.")
-    return {"name": classifier.name, **known, **extra, **classifier.flags}
+    own_files = sources.parse(classifier.flags["dataset"])  # a path that is not absolute is one of an earlier version
+    dataset = {} if own_files is None else {"dataset": own_files.absolute}
+    return {"name": classifier.name, **known, **extra, **classifier.flags, **dataset}
+
+
+def _names(texts: list[str]) -> list[str]:
+    """Names between commas; a path that is there may hold commas itself."""
+    names = []
+    for text in texts:
+        own_files = sources.parse(text)
+        names += [text] if own_files is not None and own_files.path.exists() else split([text])
+    return names
 
 
 def _number(run: dict[str, str], name: str, default: float = 0.0) -> float:
@@ -185,7 +196,7 @@ def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, 
         _check_same(data, run, is_its_own=values.dataset is None and values.image_size is None)
     if values.ood:
         sets = datasets.ood_sets(
-            split(values.ood), data.image_shape, data_dir=data_dir, resize=resize, like=data, seed=values.seed
+            _names(values.ood), data.image_shape, data_dir=data_dir, resize=resize, like=data, seed=values.seed
         )
         data.ood = data.ood.joined(sets)
     return data

@@ -122,7 +122,7 @@ def _run(call: commands.Call) -> None:
     with call.user_errors():
         runs.RunDirectory(run_dir).check(recipe.to_flags(), overwrite=flags.overwrite)
         data = recipe.load_data(data_dir=flags.data_dir, download=flags.download)
-        extra_flags = {"data_dir": flags.data_dir} if flags.data_dir else {}
+        extra_flags = {"data_dir": _from_anywhere(flags.data_dir)} if flags.data_dir else {}
         extra_flags |= protect.given(flags)
         protects = recipe.method == "prood"
         classifier = protect.classifier_of(call, recipe, data, run_dir) if protects else None
@@ -176,6 +176,11 @@ def _table(run: "PreparedRun", model: Any) -> Any:
             chosen,
         ]
     return evaluation.evaluate(model, run.data, protocol, measurements=measured, suite=evaluation.worst_case_attacks)
+
+
+def _from_anywhere(data_dir: str) -> str:
+    """The same place, named so that it is found from any folder; TensorFlow Datasets takes addresses too."""
+    return data_dir if "://" in data_dir else str(pathlib.Path(data_dir).expanduser().absolute())
 
 
 def _default_run_dir(recipe: Recipe) -> str:

@@ -166,6 +166,11 @@ class Data:
         """
         return as_float(self._stored[part][index])
 
+    def num_shared(self) -> int:
+        """Returns how many test images are equal, at 8 bits a pixel, to one of those to train on."""
+        known = _digests(self._stored["train"])
+        return sum(1 for one in self._stored["test"] if _digests(one[None]) <= known)
+
     @property
     def ood(self) -> OODSets:
         return self._ood

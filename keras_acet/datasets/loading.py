@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import math
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from keras_acet._checks import Notice
 from keras_acet._limits import MAX_IMAGE_PIXELS
 from keras_acet.datasets import registry, sources
 from keras_acet.datasets.augmentation import random_crop, random_flip_crop
@@ -164,6 +166,11 @@ def load(
     )
     if entry.beside:
         data.ood = sets_beside(entry, data.image_shape, data_dir)
+    if isinstance(spec(name).source, sources.Source) and (shared := data.num_shared()):
+        text = (
+            f"{data.name}: {shared} of {len(data.test_labels)} test images are among the training images too, so the "
+        )
+        warnings.warn(f"{text}test error looks better than it is", Notice, stacklevel=2)
     return data
 
 

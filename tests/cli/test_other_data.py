@@ -149,3 +149,10 @@ def test_fingerprints_of_the_version_before_still_count():
     other = datasets.Data(name="a", train=(IMAGES, LABELS), batch_size=1)
     assert other.is_of(before, calibration_fraction=0.25) and not other.is_of(before)
     assert other.is_of(data.fingerprint, calibration_fraction=0.25)
+
+
+def test_a_path_with_commas_is_one_set(run, capsys):
+    save(run.parent / "a,b.npz", IMAGES[:5])
+    code, out, err = called(evaluate.main, capsys, f"--run_dir={run}", "--ood=npz:a,b.npz", "--ood=photos", *QUICK)
+    assert (code, err.count("error")) == (0, 0)
+    assert "out-distribution sets: photos, a,b.npz" in out

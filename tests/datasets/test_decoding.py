@@ -118,6 +118,7 @@ def test_fitting_is_pillows_filter_then_the_mean():
     np.testing.assert_array_equal(decoding.fit(image, (9, 7, 1)), datasets.fit_images([image], (9, 7, 1))[0])
 
 
+@pytest.mark.filterwarnings("ignore:.* among the training images")
 def test_a_photograph_of_a_telephone_is_trained_on_upright(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

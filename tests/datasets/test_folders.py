@@ -42,7 +42,7 @@ def test_every_usual_ending_is_read(pets, ending):
     for i in range(3):
         content = io.BytesIO()
         kind = {"png": "PNG", "bmp": "BMP", "gif": "GIF"}.get(ending.lower(), "JPEG")
-        Image.new("L", (4, 4), i).save(content, kind)
+        Image.new("L", (4, 4), 150 + 20 * i).save(content, kind)
         (pets / "cat" / f"more{i}.{ending}").write_bytes(content.getvalue())
 
     assert count(load(pets)) == 11
@@ -126,6 +126,7 @@ def test_what_is_no_file_is_refused_under_the_name_of_an_image(pets, make, kind)
                 assert count(load(pets)) == 8
 
 
+@pytest.mark.filterwarnings("ignore:.* among the training images")
 def test_parts_of_a_set_are_no_classes(pets):
     for part in ("train", "test", "val"):
         shutil.copytree(pets, pets.parent / "split" / part)
@@ -174,7 +175,7 @@ def test_npz_that_is_no_file_is_refused(tmp_path):
 
 
 def test_arrays_that_are_not_read_are_told(tmp_path):
-    images, labels = np.zeros((10, 4, 4), np.uint8), np.arange(10) % 2
+    images, labels = np.random.default_rng(0).random((10, 4, 4)), np.arange(10) % 2
     np.savez(tmp_path / "a.npz", images=images, labels=labels, x_val=images)
     with pytest.warns(Notice, match="^a.npz: images, labels are read; passed over: x_val$"):
         datasets.load(f"npz:{tmp_path / 'a.npz'}", batch_size=1)
@@ -183,3 +184,11 @@ def test_arrays_that_are_not_read_are_told(tmp_path):
 def test_padding_has_a_limit():
     with pytest.raises(ValueError, match="`crop_padding` must leave padded images of at most 33554432 pixels."):
         datasets.load("digits", augmentation="crop", crop_padding=10**6)
+
+
+def test_images_in_both_sets_are_told(pets):
+    shutil.copytree(pets, pets.parent / "split" / "train")
+    save(pets.parent / "split" / "test" / "cat" / "a.png", 2)
+    save(pets.parent / "split" / "test" / "dog" / "b.png", 99)
+    with pytest.warns(Notice, match="^split: 1 of 2 test images are among the training images too, so the test error"):
+        load(pets.parent / "split")

@@ -40,7 +40,7 @@ def test_the_same_seed_gives_the_same_images_and_each_kind_its_own():
 def test_they_are_made_from_test_images():
     data = data_of(4, 4, 1)
     inverted = sets_of(["inverted"], data)["inverted"]
-    given = {image.tobytes() for image in data.test_images}
+    given = {np.rint(255 * image).astype(np.uint8).tobytes() for image in data.test_images}
     assert {np.rint(255 * (1 - image)).astype(np.uint8).tobytes() for image in inverted} == given
 
 
