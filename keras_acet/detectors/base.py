@@ -143,10 +143,14 @@ class TrainingForm(keras.layers.Layer):
 
     Returns:
         `g`, float32 tensor `(n,)`.
+
+    Args:
+        image_shape: Shape of one image.
     """
 
-    def __init__(self, *, name: str | None = None) -> None:
+    def __init__(self, image_shape: tuple[int, ...], *, name: str | None = None) -> None:
         super().__init__(name=name, dtype="float32")
+        self.image_shape = tuple(image_shape)
 
     def upper_bound(self, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
         """Bounds `g` over boxes, `(n,)`, differentiable in the weights; without an allowance for rounding."""

@@ -149,7 +149,7 @@ class NegativeHeadTraining(TrainingForm):
     """
 
     def __init__(self, network: keras.Model, *, name: str | None = None) -> None:
-        super().__init__(name=name)
+        super().__init__(tuple(network.input_shape[1:]), name=name)
         detector = NegativeHead(network)
         kernel, bias = network.get_layer("head").get_weights()
         for layer in network.layers:

@@ -9,12 +9,13 @@ import tensorflow as tf
 from keras_acet.detectors import Detector, TrainingForm, probability_in
 from keras_acet.detectors.base import pixel_box
 from keras_acet.noise import Noise
+from keras_acet.training.pixels import TakesPixels
 
 Radius = float | Callable[[tf.Tensor], tf.Tensor]
 
 
 @keras.saving.register_keras_serializable("keras_acet")
-class DetectorModel(keras.Model):
+class DetectorModel(TakesPixels):
     """Trains a detector: images of the data are to be in, boxes around images without a class out.
 
     With the logit `g`, its upper bound `u` over the box of radius `epsilon` around the out-images `o`, within the pixel
@@ -36,8 +37,9 @@ class DetectorModel(keras.Model):
             only been shown images to accept accepts everything for ever.
 
     Raises:
-        TypeError: If an argument is of another type.
-        ValueError: If a number is out of its range.
+        TypeError: If an argument is of another type; in `fit`, if images are not of a float type.
+        ValueError: If a number is out of its range; in `fit`, if images exceed [0, 1], or a `tf.distribute` strategy
+            has more than one replica.
 
     Source: Meinke, Bitterwolf, Hein, NeurIPS 2022 (ProoD). Differs:
         1. The plain cross-entropy; the authors' code shifts both logits by 1.
@@ -76,9 +78,12 @@ class DetectorModel(keras.Model):
         self.epsilon = epsilon
         self.weight = weight
         self._means = [keras.metrics.Mean(name=name) for name in ("p_in", "p_in_bound", "radius")]
-        self.built = True
+        self.build((None, *detector.image_shape))
 
     def build(self, input_shape: Any) -> None:
+        self.image_shape = (None, *tuple(input_shape)[1:])
+        if not self.noise.built:
+            self.noise.build(self.image_shape)
         self.built = True
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -99,8 +104,13 @@ class DetectorModel(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def train_step(self, data: Any) -> dict[str, Any]:
+        num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if num_replicas > 1:  # as for ACETModel
+            raise ValueError(
+                f"DetectorModel trains on one replica only so far. Received: a strategy with {num_replicas} of them."
+            )
         images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        images = tf.cast(images, tf.float32)
+        images = self.pixels(images)
         out = tf.stop_gradient(tf.cast(self.noise(images), tf.float32))
         step = self.optimizer.iterations
         radius = tf.cast(self.epsilon(step) if callable(self.epsilon) else self.epsilon, tf.float32)
@@ -120,7 +130,8 @@ class DetectorModel(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        logit = self.form(tf.cast(images, tf.float32))
+        images = self.pixels(images)
+        logit = self.form(images)
         count = tf.shape(images)[0]
         logs = self._logs(tf.reduce_mean(tf.nn.softplus(-logit)), (tf.reduce_mean(probability_in(logit)),), count)
         return {name: logs[name] for name in ("loss", "p_in")}

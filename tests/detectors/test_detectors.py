@@ -99,12 +99,12 @@ def test_no_exact_allowance_in_training():
     assert form.upper_bound(low, low).numpy().tolist() == form(low).numpy().tolist() == [0.25]
 
 
-@pytest.mark.parametrize("radius", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_no_point_exceeds_the_bound(shape, radius):
-    for seed in range(2):
-        detector = small(shape, seed)
-        images = np.random.default_rng(seed).uniform(size=(8, *shape)).astype(np.float32)
+def test_no_point_exceeds_the_bound(shape):
+    # Of each of 24 boxes 8,000 points, half of them corners: 192,000 in all.
+    detector = small(shape)
+    images = np.random.default_rng(0).uniform(size=(8, *shape)).astype(np.float32)
+    for radius in (0.0, 0.1, 1.0):
         loose = detector.logit_bounds(images, radius)
         tight = detector.logit_bounds(images, radius, method="linear")
         assert (tight <= loose).all()

@@ -78,6 +78,20 @@ def test_it_learns_and_certifies(tmp_path):
     loaded.fit(images[:32], batch_size=32, verbose=0)
 
 
+def test_images_in_another_range_are_refused_on_every_path():
+    model = DetectorModel(line(), OnesNoise(), epsilon=0.1)
+    model.compile("adam")
+    good, levels = np.zeros((4, 1), np.float32), np.full((4, 1), 255.0, np.float32)
+    message = r"Images must lie in \[0, 1\]. Received: values from 255 to 255"
+    for call in (model.fit, model.evaluate, model.predict):
+        with pytest.raises(ValueError, match=message):
+            call(levels, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        model.fit(good, validation_data=(levels,), verbose=0)
+    with pytest.raises(TypeError, match="Images must be floats in"):
+        model.fit(levels.astype(np.uint8), verbose=0)
+
+
 def test_refusals():
     with pytest.raises(TypeError, match="`detector` must be a detector"):
         DetectorModel(keras.Sequential(), OnesNoise(), epsilon=0.1)
