@@ -233,6 +233,25 @@ def test_a_huge_declared_tensor_is_refused_by_its_file(tmp_path):
         classifiers.load(path)
 
 
+@pytest.mark.parametrize("how", ["initializer", "constant"])
+@pytest.mark.parametrize("operation", ["ConstantOfShape", "Expand"])
+def test_a_huge_tensor_made_of_a_shape_is_refused(tmp_path, operation, how):
+    path = onnx_file(tmp_path / "net.onnx", np.ones((4, 2)))
+    proto = onnx.load(path)
+    shape = numpy_helper.from_array(np.array([2**20, 2**20]), "huge")
+    if how == "initializer":
+        proto.graph.initializer.append(shape)
+    else:
+        proto.graph.node.append(helper.make_node("Constant", [], ["huge"], value=shape))
+    inputs = ["huge"] if operation == "ConstantOfShape" else ["flat", "huge"]
+    proto.graph.node.append(helper.make_node(operation, inputs, ["more"]))
+    onnx.save(proto, path)
+    with pytest.raises(
+        ValueError, match=rf"more than 2 GiB. Received: {operation} of shape \(1048576, 104"
+    ):
+        classifiers.load(path)
+
+
 def test_an_operation_that_onnx_runtime_does_not_have_is_named_in_one_line(tmp_path):
     path = onnx_file(tmp_path / "net.onnx", np.ones((4, 2)))
     proto = onnx.load(path)
