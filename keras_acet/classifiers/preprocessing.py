@@ -111,6 +111,7 @@ class PreprocessedClassifier(Classifier):
         )
         self.inner = classifier
         self.preprocessing = preprocessing
+        self.trained_on = classifier.trained_on
 
     @property
     def description(self) -> str:  # type: ignore[override]
@@ -119,10 +120,6 @@ class PreprocessedClassifier(Classifier):
     @property
     def kind(self) -> str:  # type: ignore[override]
         return self.inner.kind
-
-    @property
-    def is_foreign(self) -> bool:
-        return self.inner.is_foreign
 
     def variables(self, image_shape: tuple[int, ...]) -> list[Any]:
         return []

@@ -33,14 +33,14 @@ class Facts:
     Attributes:
         classifier: Name of the file or folder of the classifier, beside it.
         temperature: Temperature of the classifier's softmax.
-        is_foreign: Whether the training images of the classifier are not known.
+        trained_on: Fingerprint of the data that the classifier was trained on; null if nothing says so.
         interface: What the classifier's file takes and gives; null where the file itself goes from [0, 1] to logits.
         preprocessing: What stands before it; null for nothing.
     """
 
     classifier: str
     temperature: float
-    is_foreign: bool
+    trained_on: str | None
     interface: Interface | None = None
     preprocessing: Preprocessing | None = None
 
@@ -131,11 +131,6 @@ class ProvableClassifier(Classifier):
         self.is_differentiable = classifier.is_differentiable
         if classifier.network is not None:
             self.network = self._joint
-        self._is_foreign = classifier.is_foreign
-
-    @property
-    def is_foreign(self) -> bool:
-        return self._is_foreign
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         return np.asarray(joint_logits(self._own_logits(images), self.detector.logits(images)))
@@ -200,7 +195,7 @@ class ProvableClassifier(Classifier):
         facts = Facts(
             classifier=stored,
             temperature=self.temperature,
-            is_foreign=self.is_foreign,
+            trained_on=self.trained_on,
             interface=interface,
             preprocessing=preprocessing,
         )
@@ -238,7 +233,7 @@ class ProvableClassifier(Classifier):
         files = [path / _FACTS, path / _DETECTOR, *_files_of(path / facts.classifier)]
         made = cls(inner, detector, temperature=facts.temperature, path=path, sha256=sha256_of_files(path, files))
         made.name = path.resolve().name
-        made._is_foreign = facts.is_foreign
+        made.trained_on = facts.trained_on
         if is_run:
             run = RunDirectory(path)
             made.flags, made.history, made.trained_on = run.flags(), run.history(), run.fingerprint()

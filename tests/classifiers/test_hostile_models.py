@@ -246,9 +246,7 @@ def test_a_huge_tensor_made_of_a_shape_is_refused(tmp_path, operation, how):
     inputs = ["huge"] if operation == "ConstantOfShape" else ["flat", "huge"]
     proto.graph.node.append(helper.make_node(operation, inputs, ["more"]))
     onnx.save(proto, path)
-    with pytest.raises(
-        ValueError, match=rf"more than 2 GiB. Received: {operation} of shape \(1048576, 104"
-    ):
+    with pytest.raises(ValueError, match=rf"more than 2 GiB. Received: {operation} of shape \(1048576, 104"):
         classifiers.load(path)
 
 
