@@ -64,7 +64,6 @@ def noise_set(
     def read(image_shape: tuple[int, ...], data_dir: str | None) -> np.ndarray:
         chosen = np.random.default_rng(seed).permutation(len(data.test_images))[:num_images]
         images = data.test_images[chosen]
-        images = images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images
         batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
         return np.concatenate([np.asarray(made(batch)) for batch in batches])
 
