@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_acet import classifiers, evaluation
+from keras_acet import _keras_settings, classifiers, evaluation
 from keras_acet.classifiers import Classifier, KerasClassifier
 from keras_acet.datasets import Data
 from keras_acet.files import sha256
@@ -26,6 +26,7 @@ from .versions import check_version, new_version
 DEFAULT_FORMATS = ("savedmodel", "onnx")
 
 
+@_keras_settings.standard()
 def export_model(
     model: keras.Model | Classifier | str | os.PathLike[str],
     data: Data,

@@ -213,12 +213,12 @@ class LinfAttack(SeededLayer):
         if self.start == "input":
             return images
         direction = keras.random.uniform(
-            tf.shape(images), minval=-self.epsilon, maxval=self.epsilon, seed=self.seed_generator
+            tf.shape(images), -self.epsilon, self.epsilon, dtype="float32", seed=self.seed_generator
         )
         if self.start == "corner":
             return project_linf(images + self.epsilon * tf.sign(direction), images, epsilon=self.epsilon)
         one_per_image = tf.concat([tf.shape(images)[:1], tf.ones(images.shape.rank - 1, tf.int32)], 0)
-        length = keras.random.uniform(one_per_image, seed=self.seed_generator)
+        length = keras.random.uniform(one_per_image, dtype="float32", seed=self.seed_generator)
         return project_linf(images + length * direction, images, epsilon=self.epsilon)
 
     def get_config(self) -> dict[str, Any]:

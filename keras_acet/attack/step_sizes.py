@@ -80,7 +80,7 @@ class LogUniformDecay(StepSize):
             raise ValueError(f"`low` must not exceed `high`. Received: low={low}, high={high}.")
 
     def sequence(self, num_steps: int | tf.Tensor, seed: keras.random.SeedGenerator | None) -> tf.Tensor:
-        drawn = keras.random.uniform((), seed=seed)
+        drawn = keras.random.uniform((), dtype="float32", seed=seed)
         return _falling(self.low * (self.high / self.low) ** drawn, num_steps)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_acet import _keras_settings
 from keras_acet._checks import Notice
 from keras_acet._prediction import as_float, logits_of
 from keras_acet.classifiers.base import Classifier, one_line
@@ -24,6 +25,7 @@ _MAX_CHANCE = 1e-3
 _MIN_GAIN = 0.05  # of all images
 
 
+@_keras_settings.standard()
 def check(
     classifier: Classifier,
     data: Data,

@@ -142,7 +142,7 @@ class Command:
             if call.flags.only_check_args and not self.checks_flags:
                 return 0
             check_backend()
-            with _notices(call):
+            with _notices(call), _standard_keras():
                 self.run(call)
         except KeyboardInterrupt as error:
             print(file=sys.stderr)
@@ -227,6 +227,27 @@ def _on_termination(handler: Any) -> Any:
             raise exception
 
     return None if handler is None else signal.signal(signal.SIGTERM, handler)
+
+
+_settings: list[contextlib.ExitStack] = []
+
+
+@contextlib.contextmanager
+def _standard_keras() -> Iterator[None]:
+    """Keeps a `keras.json` from changing what a command computes, once it has loaded Keras: see `quiet_start`."""
+    with contextlib.ExitStack() as stack:
+        _settings.append(stack)
+        try:
+            yield
+        finally:
+            _settings.remove(stack)
+
+
+def _set_standard_keras() -> None:
+    if _settings:
+        from keras_acet import _keras_settings
+
+        _settings[-1].enter_context(_keras_settings.standard(dtype_policy=True))
 
 
 @contextlib.contextmanager
@@ -353,12 +374,14 @@ def quiet_start() -> Iterator[None]:
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
         yield
+        _set_standard_keras()
         return
     sys.stderr.flush()
     with open(os.devnull, "wb") as aside, os.fdopen(os.dup(2), "wb") as stderr:
         os.dup2(aside.fileno(), 2)
         try:
             yield
+            _set_standard_keras()
         finally:
             sys.stderr.flush()
             os.dup2(stderr.fileno(), 2)

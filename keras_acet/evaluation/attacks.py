@@ -13,6 +13,7 @@ from keras_acet.attack import PGD, AutoPGD, LinearDecay, LinfAttack, Objective
 from keras_acet.attack_mode import PRECISIONS, attack_mode
 from keras_acet.evaluation.results import AttackResult
 from keras_acet.losses import log_max_confidence, logit_gap
+from keras_acet.networks.interface import last_operation
 from keras_acet.projections import project_linf
 
 # The attacks that follow skip an image whose confidence is at least this. Those from the strongest point skip no image:
@@ -160,11 +161,20 @@ def objectives(network: keras.Model | Callable[[tf.Tensor], tf.Tensor], precisio
 
     Args:
         network: `keras.Model` from images to logits, or a function that TensorFlow can differentiate.
-        precision: `"bfloat16"` or `"float32"`.
+        precision: `"bfloat16"` or `"float32"`. A network that cannot compute in bfloat16, such as one with float32
+            tensors inside a layer of its own, is attacked in float32; and so is one whose logits are the logarithms of
+            probabilities, of which bfloat16 rounds too many to 1.
     """
+    if type(last_operation(network)).__name__ == "Log":
+        precision = "float32"
 
     def logits(images):
-        with attack_mode(network, precision=precision):
+        try:
+            with attack_mode(network, precision=precision):
+                return logits_of(network, images)
+        except (TypeError, ValueError, tf.errors.InvalidArgumentError):
+            if precision == "float32":
+                raise
             return logits_of(network, images)
 
     def gap(images):

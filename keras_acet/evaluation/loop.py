@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import tensorflow as tf
 
+from keras_acet import _keras_settings
 from keras_acet.classifiers import Classifier, as_classifier, check
 from keras_acet.datasets import Data
 from keras_acet.datasets.sources import without_folders
@@ -27,6 +28,7 @@ Model: TypeAlias = keras.Model | Classifier | Callable[[tf.Tensor], tf.Tensor] |
 Progress = Callable[[str, str, float, float], None]
 
 
+@_keras_settings.standard()
 def evaluate(
     model: Model,
     data: Data,

@@ -24,6 +24,15 @@ def application_names() -> list[str]:
 
 def build_application(name: str, image_shape: tuple[int, ...], num_classes: int, weight_decay: float) -> keras.Model:
     """Builds a `keras.applications` model on images in [0, 1] of any size, gray or colour."""
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_last")  # which they take from there
+    try:
+        return _build(name, image_shape, num_classes, weight_decay)
+    finally:
+        keras.config.set_image_data_format(before)
+
+
+def _build(name, image_shape, num_classes, weight_decay):
     shape = check_image_shape(image_shape, name=name)
     num_classes = check_num_classes(num_classes)
     weight_decay = check_weight_decay(weight_decay)

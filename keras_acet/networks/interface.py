@@ -119,8 +119,8 @@ def wrapped(
                 f"{network.name}, a {type(network).__name__}. Give that of one image, such as (28, 28, 1)."
             )
         image_shape = known[1:]
-    images = keras.Input(image_shape, name="images")
-    x = layers.Rescaling(255.0, name="to_0_255")(images) if inputs == "bytes" else images
+    images = keras.Input(image_shape, name="images", dtype="float32")
+    x = layers.Rescaling(255.0, name="to_0_255", dtype="float32")(images) if inputs == "bytes" else images
     return keras.Model(images, interface.to_logits(network(x)), name=name or network.name)
 
 

@@ -61,14 +61,15 @@ def lenet(
             filters,
             5,
             padding="same",
+            data_format="channels_last",
             kernel_initializer=_conv_initializer(5 * 5 * x.shape[-1]),
             kernel_regularizer=_decay(weight_decay),
             bias_regularizer=_decay(weight_decay),
             name=f"conv{index}",
         )(x)
-        x = layers.MaxPooling2D(2, padding="same", name=f"pool{index}")(x)
+        x = layers.MaxPooling2D(2, padding="same", data_format="channels_last", name=f"pool{index}")(x)
         x = layers.ReLU(name=f"relu{index}")(x)
-    x = layers.Flatten(name="flatten")(x)
+    x = layers.Flatten(data_format="channels_last", name="flatten")(x)
     x = _dense(1024, weight_decay, activation="relu", name="hidden")(x)
     logits = _dense(num_classes, weight_decay, name="logits")(x)
     return keras.Model(inputs, logits, name=name)
@@ -129,6 +130,7 @@ def resnet20(
             3,
             strides=strides,
             padding="same",
+            data_format="channels_last",
             use_bias=False,
             kernel_initializer=_conv_initializer(3 * 3 * x.shape[-1]),
             kernel_regularizer=_decay(weight_decay),
@@ -154,7 +156,7 @@ def resnet20(
                 shortcut = _narrow_to_wide(shortcut, width, strides, prefix)
             x = layers.Add(name=f"{prefix}_add")([residual, shortcut])
     x = norm_relu(x, "last_norm")
-    x = layers.GlobalAveragePooling2D(name="mean")(x)
+    x = layers.GlobalAveragePooling2D(data_format="channels_last", name="mean")(x)
     logits = _dense(num_classes, weight_decay, name="logits")(x)
     return keras.Model(inputs, logits, name=name)
 
@@ -204,7 +206,7 @@ def mlp(
     hidden = tuple(check_integer(width, "hidden", minimum=1) for width in hidden)
 
     inputs = keras.Input(shape, name="images")
-    x = inputs if len(shape) == 1 else layers.Flatten(name="flatten")(inputs)
+    x = inputs if len(shape) == 1 else layers.Flatten(data_format="channels_last", name="flatten")(inputs)
     for index, width in enumerate(hidden, start=1):
         x = _dense(width, weight_decay, "he_normal", activation="relu", name=f"hidden{index}")(x)
     logits = _dense(num_classes, weight_decay, "he_normal", name="logits")(x)
@@ -214,7 +216,9 @@ def mlp(
 def _narrow_to_wide(shortcut, width, strides, prefix):
     """Shortcut where the width changes: average pooling, then zero channels on both sides."""
     if strides > 1:
-        shortcut = layers.AveragePooling2D(strides, name=f"{prefix}_shortcut_pool")(shortcut)
+        shortcut = layers.AveragePooling2D(strides, data_format="channels_last", name=f"{prefix}_shortcut_pool")(
+            shortcut
+        )
     missing = width - shortcut.shape[-1]
     # Told that channels come first, ZeroPadding2D pads the last two axes: width (by nothing) and
     # channels. A stock layer, so the saved model needs no code of ours.

@@ -146,7 +146,7 @@ def rbf(
         num_centers = len(centers)
 
     inputs = keras.Input(shape, name="images")
-    x = inputs if len(shape) == 1 else layers.Flatten(name="flatten")(inputs)
+    x = inputs if len(shape) == 1 else layers.Flatten(data_format="channels_last", name="flatten")(inputs)
     features = RBF(num_centers, 24 / size if gamma is None else gamma, train_centers=train_centers, name="rbf")
     logits = layers.Dense(
         num_classes,

@@ -1,10 +1,11 @@
 """The base class of all kinds of noise."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from keras_acet import _keras_settings
 from keras_acet._shared import SeededLayer
 
 
@@ -72,6 +73,10 @@ class Noise(SeededLayer):
         """Makes noise and says which of `sources` each image comes from; `images` as for a call."""
         drawn = self(images)
         return Draw(drawn, tf.zeros(tf.shape(drawn)[:1], tf.int32))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with _keras_settings.standard():  # Keras' random numbers are of its floatx
+            return super().__call__(*args, **kwargs)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError(f"{type(self).__name__} must define `call(images)`.")

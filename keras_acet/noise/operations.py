@@ -28,7 +28,7 @@ def permute_pixels(images: tf.Tensor, *, seed: int | keras.random.SeedGenerator)
     """
     images = check_images(images, "permute_pixels")
     height, width, channels = _sizes(images)
-    keys = keras.random.uniform((tf.shape(images)[0], height * width), seed=seed)
+    keys = keras.random.uniform((tf.shape(images)[0], height * width), dtype="float32", seed=seed)
     pixels = tf.reshape(images, (-1, height * width, channels))
     permuted = tf.gather(pixels, tf.argsort(keys), batch_dims=1)
     return tf.reshape(permuted, tf.shape(images))

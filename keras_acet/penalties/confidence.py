@@ -114,9 +114,9 @@ class ConfidencePenalty(Penalty):
         self.image_start_probability = image_start_probability
         self.pool = pool
         self.validation = validation
-        self._penalty = keras.metrics.Mean(name="penalty")
-        self._noise_confidence = keras.metrics.Mean(name="noise_confidence")
-        self._adversarial_confidence = keras.metrics.Mean(name="adversarial_confidence")
+        self._penalty = keras.metrics.Mean(name="penalty", dtype="float32")
+        self._noise_confidence = keras.metrics.Mean(name="noise_confidence", dtype="float32")
+        self._adversarial_confidence = keras.metrics.Mean(name="adversarial_confidence", dtype="float32")
 
     def build(self, image_shape: tuple[int | None, ...]) -> None:
         for part in (self.noise, self.pool):
@@ -186,7 +186,7 @@ class ConfidencePenalty(Penalty):
         start = attack.start_images(noise_images)
         if not self.image_start_probability:
             return start
-        chances = keras.random.uniform((tf.shape(images)[0],), seed=self.seed_generator)
+        chances = keras.random.uniform((tf.shape(images)[0],), dtype="float32", seed=self.seed_generator)
         return where_images(chances < self.image_start_probability, images, start)
 
     def get_config(self) -> dict[str, Any]:

@@ -115,8 +115,8 @@ class NoisePool(keras.layers.Layer):
             fits = tf.debugging.assert_less_equal(num_noise, self.size, message)
             with tf.control_dependencies([fits] if fits is not None else []):  # before anything else fails
                 num_noise = tf.identity(num_noise)
-        slots = tf.argsort(keras.random.uniform((self.size,), seed=seed))[:num_noise]
-        is_replaced = keras.random.uniform((num_noise,), seed=seed) < self.refresh_probability
+        slots = tf.argsort(keras.random.uniform((self.size,), dtype="float32", seed=seed))[:num_noise]
+        is_replaced = keras.random.uniform((num_noise,), dtype="float32", seed=seed) < self.refresh_probability
         renew = is_replaced | ~tf.gather(self.filled.value, slots)
         return Drawn(slots, renew, tf.gather(self.noise_images.value, slots), tf.gather(self.states.value, slots))
 

@@ -77,7 +77,7 @@ class DetectorModel(TakesPixels):
         self.noise = noise
         self.epsilon = epsilon
         self.weight = weight
-        self._means = [keras.metrics.Mean(name=name) for name in ("p_in", "p_in_bound", "radius")]
+        self._means = [keras.metrics.Mean(name=name, dtype="float32") for name in ("p_in", "p_in_bound", "radius")]
         self.build((None, *detector.image_shape))
 
     def build(self, input_shape: Any) -> None:

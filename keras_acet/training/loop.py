@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_acet import version
+from keras_acet import _keras_settings, version
 from keras_acet.datasets import Data
 from keras_acet.detectors import Detector
 from keras_acet.training import building, runs
@@ -94,6 +94,7 @@ def train(
         return run.finish(table)
 
 
+@_keras_settings.standard(dtype_policy=True)
 def prepare(
     recipe: Recipe,
     data: Data,

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_acet import _keras_settings
 from keras_acet.penalties import Penalty, Sample
 from keras_acet.penalties.deprecated import config_with_penalty, penalty_of_old_arguments
 from keras_acet.training import guards
@@ -75,7 +76,7 @@ class ACETModel(TakesPixels):
         dtype: Any = None,
         **deprecated: Any,
     ):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(name=name, dtype="float32" if dtype is None else dtype)
         if not _is_loading.get():  # what was saved can be evaluated; `fit` looks again
             guards.check_network(network)
         penalty = penalty_of_old_arguments(penalty, deprecated)
@@ -90,7 +91,7 @@ class ACETModel(TakesPixels):
         self._is_checked = False
         self._is_fitting = False
         self._test_functions: dict[bool, Any] = {}
-        self._cross_entropy = keras.metrics.Mean(name="cross_entropy")
+        self._cross_entropy = keras.metrics.Mean(name="cross_entropy", dtype="float32")
         # A subclassed model does not tell its input shape; then Keras calls build() at the first batch, or on loading.
         if network.built and getattr(network, "input_shape", None) is not None:
             self.build(network.input_shape)
@@ -124,8 +125,9 @@ class ACETModel(TakesPixels):
         guards.check_metrics([kwargs.get("metrics"), kwargs.get("weighted_metrics")])
         self._has_default_loss = loss is None
         if loss is None:
-            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float32")
+        with _keras_settings.standard():
+            super().compile(optimizer=optimizer, loss=loss, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_acet import _keras_settings
+
 _TOLERANCE = 1e-3  # a quarter of an 8-bit level: rounding, not another range
 _RANGE = "Images must lie in [0, 1]. Received: values from"
 _ADVICE = {
@@ -62,9 +64,13 @@ def check_one_tensor(images: Any) -> Any:
 
 @contextlib.contextmanager
 def in_words() -> Iterator[None]:
-    """Turns the errors of `as_pixels` that come up while a graph runs into a ValueError in one line."""
+    """Turns the errors of `as_pixels` that come up while a graph runs into a ValueError in one line.
+
+    Keras' own settings are the standard ones meanwhile: it would bring arrays of images to its floatx.
+    """
     try:
-        yield
+        with _keras_settings.standard():
+            yield
     except tf.errors.InvalidArgumentError as error:
         text = str(error)
         found = re.search(re.escape(_RANGE) + r"\]? \[?(\S+?)\]? \[?([^\s\]]+)", text)
