@@ -28,10 +28,15 @@ def _as_before():
 
 def test_they_are_put_back():
     SETTINGS["channels_first"](), SETTINGS["float16"](), SETTINGS["epsilon"](), SETTINGS["policy"]()
-    with pytest.raises(KeyError), _keras_settings.standard(dtype_policy=True):
+
+    @_keras_settings.standard(dtype_policy=True)
+    def within():
         assert keras.config.floatx() == "float32" and keras.config.image_data_format() == "channels_last"
         assert keras.config.epsilon() == 1e-7 and keras.config.dtype_policy().name == "float32"
         raise KeyError
+
+    with pytest.raises(KeyError):
+        within()
     assert keras.config.floatx() == "float16" and keras.config.image_data_format() == "channels_first"
     assert keras.config.epsilon() == 0.1 and keras.config.dtype_policy().name == "mixed_float16"
 
