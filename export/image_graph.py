@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_acet.datasets import decoding
 
+_WINDOW = 2**16  # bytes in which a JPEG file's next segment is looked for at once
 _PADDING = 64  # zeros after a file, so that looking past its end finds nothing
 
 
@@ -190,49 +191,46 @@ def _read_png(data, content):
 def _read_jpeg(data, content):
     """Goes through the segments of a JPEG file, its scans among them, as `decoding` does."""
     length = tf.size(data, out_type=tf.int64) - _PADDING
-    codes = data[1:]
-    is_marker = (data[:-1] == 0xFF) & (((codes >= 0x02) & (codes <= 0xCF)) | ((codes >= 0xD8) & (codes <= 0xFE)))
-    markers = tf.concat([tf.where(is_marker)[:, 0], length[None]], axis=0)
 
-    def step(start, exif_start, exif_end, frame, is_adobe, num_scans, is_end, is_good):
-        at = tf.gather(markers, tf.searchsorted(markers, start[None])[0])
-        code, body = _number(data, at + 1, 1), at + 4
+    def step(start, count, exif, frame, is_adobe, num_scans, is_end, is_good):
+        window = data[start : start + _WINDOW + 1]
+        codes = window[1:]
+        is_marker = ((codes >= 0x02) & (codes <= 0xCF)) | ((codes >= 0xD8) & (codes <= 0xFE))
+        is_marker &= window[:-1] == 0xFF
+        is_found = tf.reduce_any(is_marker)
+        at = start + tf.argmax(tf.cast(is_marker, tf.uint8))
+        code, body = tf.where(is_found, _number(data, at + 1, 1), 0), at + 4
         end = at + 2 + _number(data, at + 2, 2)
         is_end = code == 0xD9
         is_frame = (code >= 0xC0) & (code <= 0xCF) & tf.reduce_all(code != _int64([0xC4, 0xC8, 0xCC]))
-        is_whole = (end >= body) & (end <= length) & (code != 0xD8)
-        is_good = (at < length) & (is_end | (is_whole & ~(is_frame & (frame > 0))))
-        is_exif = (code == 0xE1) & (exif_start == 0) & (num_scans == 0) & _starts_with(data, body, b"Exif\0\0")
-        is_exif &= end >= body + 6
-        is_adobe |= (code == 0xEE) & (num_scans == 0) & _starts_with(data, body, b"Adobe") & (end >= body + 12)
+        is_whole = (end >= body) & (end <= length) & (code != 0xD8) & ~(is_frame & (frame > 0))
+        is_before = num_scans == 0
+        is_exif = (
+            (code == 0xE1) & (exif[0] == 0) & is_before & _starts_with(data, body, b"Exif\0\0") & (end >= body + 6)
+        )
+        is_adobe |= (code == 0xEE) & is_before & _starts_with(data, body, b"Adobe") & (end >= body + 12)
         return (
-            end,
-            tf.where(is_exif, body + 6, exif_start),
-            tf.where(is_exif, end, exif_end),
+            tf.where(is_found, end, start + _WINDOW),
+            count + tf.cast(is_found, tf.int64),
+            tf.where(is_exif, tf.stack([body + 6, end]), exif),
             tf.where(is_frame, at, frame),
             is_adobe,
             num_scans + tf.cast(code == 0xDA, tf.int64),
             is_end,
-            is_good,
+            (count < decoding.MAX_SEGMENTS) & tf.where(is_found, is_end | is_whole, start + _WINDOW < length),
         )
 
-    no, yes = tf.constant(False), tf.constant(True)
-    state = (_int64(2), _int64(0), _int64(0), _int64(0), no, _int64(0), no, yes)
-    _, start, end, frame, is_adobe, num_scans, is_end, is_good = tf.while_loop(
-        lambda *state: state[-1] & ~state[-2], step, state, maximum_iterations=decoding.MAX_SEGMENTS
+    none, no, yes = _int64(0), tf.constant(False), tf.constant(True)
+    state = (_int64(2), none, _int64([0, 0]), none, no, none, no, yes)
+    _, _, exif, frame, is_adobe, num_scans, is_end, is_good = tf.while_loop(
+        lambda *state: state[-1] & ~state[-2], step, state
     )
     is_good &= is_end & (frame > 0) & (num_scans >= 1) & (num_scans <= decoding.MAX_SCANS)
-    is_good &= tf.reduce_any(_number(data, frame + 1, 1) == _int64([0xC0, 0xC1, 0xC2])) & (
-        _number(data, frame + 2, 2) >= 8
-    )
-    is_good &= (_number(data, frame + 4, 1) == 8) & tf.reduce_any(_number(data, frame + 9, 1) == _int64([1, 3, 4]))
-    is_good &= (_number(data, frame + 9, 1) < 4) | is_adobe
-    return (
-        tf.stack([_number(data, frame + 5, 2), _number(data, frame + 7, 2)]),
-        tf.stack([start, end]),
-        is_good,
-        content,
-    )
+    code, num_bytes, depth = _number(data, frame + 1, 1), _number(data, frame + 2, 2), _number(data, frame + 4, 1)
+    height, width, num_channels = (_number(data, frame + at, size) for at, size in ((5, 2), (7, 2), (9, 1)))
+    is_good &= tf.reduce_any(code == _int64([0xC0, 0xC1, 0xC2])) & (num_bytes >= 8) & (depth == 8)
+    is_good &= tf.reduce_any(num_channels == _int64([1, 3, 4])) & ((num_channels < 4) | is_adobe)
+    return tf.stack([height, width]), exif, is_good, content
 
 
 def _orientation(exif):
