@@ -68,6 +68,7 @@ def check(
             raise ValueError(
                 f"{name} takes images of shape {classifier.image_shape}. Received: {data.name} with images of shape "
                 f"{shape}. Name the data that it was trained on, or data of that shape."
+                f"{_size_advice(classifier, shape)}"
             )
         classifier = preprocessed(classifier, Preprocessing(channels_first=True))
         notices.append(f"{name} takes the channels first: its images are transposed")
@@ -175,6 +176,17 @@ def _in_words(name: str, interface: Interface, *, is_found: tuple[bool, bool], w
         parts.append("gives probabilities, so their logarithms are taken for logits")
     asked = [f"`{what}=...`" for what, found in zip(("inputs", "outputs"), is_found, strict=True) if found]
     return f"{name} {' and '.join(parts)}" + (f"; {' and '.join(asked)} would decide otherwise" if asked else "")
+
+
+def _size_advice(classifier: Classifier, shape: tuple[int, ...]) -> str:
+    """How images of a folder come to the size of a square classifier."""
+    expected = classifier.image_shape
+    if expected is None or len(expected) != 3 or len(shape) != 3 or expected[0] is None:
+        return ""
+    height, width, channels = expected
+    if height != width or channels not in (None, shape[2]):
+        return ""
+    return f" Images of a folder are scaled with `image_size={height}`."
 
 
 def _check_logits(logits: np.ndarray, name: str, data: Data) -> None:

@@ -160,13 +160,12 @@ def _number(run: dict[str, str], name: str, default: float = 0.0) -> float:
         ) from None
 
 
-def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, resize: bool = False) -> Any:
+def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]]) -> Any:
     """Loads the data that the flags name, or that the runs were trained on.
 
     Args:
         values: The flags of the command.
         settings: List of `data_settings`, one per run.
-        resize: Whether the images of --ood are made to fit.
     """
     from keras_acet import datasets
 
@@ -180,10 +179,9 @@ def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, 
                 )
     _check_calibration(values, settings)
     size = values.image_size or (int(_number(first, "image_size")) if "image_size" in first else None)
-    data_dir = values.data_dir or first.get("data_dir")
     data = datasets.load(
         values.dataset or first["dataset"],
-        data_dir=data_dir,
+        data_dir=_data_dir(values, settings),
         batch_size=1,
         image_size=size,
         download=False,
@@ -194,12 +192,31 @@ def load_data(values: absl_flags.FlagValues, settings: list[dict[str, str]], *, 
     )
     for run in settings:
         _check_same(data, run, is_its_own=values.dataset is None and values.image_size is None)
+    return data
+
+
+def with_ood(values: absl_flags.FlagValues, data: Any, settings: list[dict[str, str]], *, resize: bool = False) -> Any:
+    """Returns the data with the sets of --ood; call it after `check_model`, which tells of data of a wrong shape.
+
+    Args:
+        values: The flags of the command.
+        data: What `load_data` returned.
+        settings: List of `data_settings`, one per run.
+        resize: Whether the images of --ood are made to fit.
+    """
+    from keras_acet import datasets
+
     if values.ood:
+        directory = _data_dir(values, settings)
         sets = datasets.ood_sets(
-            _names(values.ood), data.image_shape, data_dir=data_dir, resize=resize, like=data, seed=values.seed
+            _names(values.ood), data.image_shape, data_dir=directory, resize=resize, like=data, seed=values.seed
         )
         data.ood = data.ood.joined(sets)
     return data
+
+
+def _data_dir(values: absl_flags.FlagValues, settings: list[dict[str, str]]) -> str | None:
+    return values.data_dir or (settings[0].get("data_dir") if settings else None)
 
 
 def with_calibration(values: absl_flags.FlagValues, data: Any) -> Any:

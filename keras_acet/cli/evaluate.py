@@ -175,8 +175,9 @@ def _run(call: commands.Call) -> None:
     with call.user_errors():
         models = [classifiers.load(path, trusted=flags.trusted) for path in paths]
         settings = [data_flags.data_settings(model) for model in models if data_flags.is_run(model)]
-        data = data_flags.load_data(flags, settings, resize=flags.resize)
+        data = data_flags.load_data(flags, settings)
         models = [data_flags.check_model(flags, model, data) for model in models]
+        data = data_flags.with_ood(flags, data, settings, resize=flags.resize)
         data = data_flags.with_calibration(flags, data)
         protocol = data_flags.protocol(
             flags,

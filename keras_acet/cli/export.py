@@ -179,7 +179,7 @@ def _prepare(call: commands.Call, path: pathlib.Path) -> tuple[Any, Any, dict[st
     data = data_flags.load_data(flags, settings)
     if not isinstance(classifier, classifiers.SavedModelClassifier | classifiers.ONNXClassifier):
         classifier = data_flags.check_model(flags, classifier, data)
-    data = data_flags.with_calibration(flags, data)
+    data = data_flags.with_calibration(flags, data_flags.with_ood(flags, data, settings))
     reports = flags.report_dir or (path / "evaluation" if is_run else None)
     return (
         classifier,

@@ -169,6 +169,12 @@ MODELS = [
     row("unknown data", f"{NET} --dataset=mnits", "mnist"),
     row("missing data", f"{NET} --dataset=npz:gone.npz", "gone.npz"),
     row("data of vectors", f"{NET} --dataset=moons", "takes images of shape (8, 8, 1)"),
+    row("calibration by name", f"{NET} --calibration=digits", "must be folder:PATH or npz:PATH"),
+    row("calibration twice", f"{NET} --calibration=npz:mine.npz --calibration_fraction=.1", "exclude each other"),
+    row("missing calibration", f"{NET} --calibration=npz:gone.npz", "gone.npz"),
+    row("calibration of another shape", f"{NET} --calibration=npz:a.npz", "a.npz", npz(IMAGES[:, :4], name="a.npz")),
+    row("inputs of a run", f"{RUN} --inputs=unit", "--inputs needs --model"),
+    row("fraction of a run", f"{RUN} --calibration_fraction=.1", "--calibration_fraction"),
     row("data of other classes", f"{NET} --dataset=digits", "one logit for each of the 10 classes"),
     row("bad data", NET, "must be finite", npz(images=changed(UNIT, 3, np.nan))),
     row("bad labels", NET, "labels", npz(labels=LABELS - 1)),
@@ -288,6 +294,26 @@ EXPORT = [
     row("demo under its own name", f"{NET} --demo --name=demo", "another --name"),
 ]
 
+PROOD = "--dataset=npz:mine.npz --method=prood --classifier=net.keras --run_dir=new --batch_size=8 --epochs=1"
+OWN = "--dataset=npz:mine.npz --method=plain --network=mine.keras --run_dir=new --batch_size=8 --epochs=1"
+TRAIN = [
+    row("mean no number", f"{PROOD} --mean=a", "--mean"),
+    row("mean nan", f"{PROOD} --mean=nan", "mean"),
+    row("mean of three channels", f"{PROOD} --mean=.5,.5,.5", "mean"),
+    row("deviation zero", f"{PROOD} --std=0", "std"),
+    row("damaged classifier", PROOD, "net.keras", damaged("net.keras")),
+    row("classifier of other classes", PROOD, "one logit for each of the 3", model(lambda: dense(5), "net.keras")),
+    row("classifier of other images", PROOD, "(9, 8, 1)", model(lambda: dense(shape=(9, 8, 1)), "net.keras")),
+    row("folder as classifier", f"{PROOD} --classifier=served/..", "a directory without"),
+    row("missing network", OWN, "mine.keras"),
+    row("text as network", OWN, "mine.keras", file("mine.keras", "weights")),
+    row("network of code", OWN, "mine.keras", model(with_lambda)),
+    row("network of two outputs", OWN, "mine.keras", model(two_outputs)),
+    row("network of other classes", OWN, "mine", model(lambda: dense(5))),
+    row("network of other images", OWN, "(9, 8, 1)", model(lambda: dense(shape=(9, 8, 1)))),
+    row("network with nan weights", OWN, "mine", model(with_weights(np.nan))),
+]
+
 ONNX = "onnx --model=served/model.onnx"
 CLIENTS = [
     row("missing image", f"{ONNX} gone.png", "gone.png"),
@@ -368,6 +394,7 @@ def named(rows, name):
 
 
 SCRIPTS = {
+    "train.py": "train.py",
     "evaluate.py": "evaluate.py",
     "export": "keras_acet.export",
     "clients": "keras_acet.export.clients",
@@ -379,6 +406,7 @@ SCRIPTS = {
 # So that a row which is not refused takes little time.
 CHEAP = {"evaluate.py": ["--measure=test_set"], "export": ["--num_noise=2", "--num_images=2", "--epsilon=0.1"]}
 ROWS = [
+    *named(TRAIN, "train.py"),
     *named(MODELS, "evaluate.py"),
     *named(EVALUATE, "evaluate.py"),
     *named(MODELS, "export"),
