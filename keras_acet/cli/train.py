@@ -121,8 +121,9 @@ def _run(call: commands.Call) -> None:
     # Everything that can fail for the user's reasons comes before the run directory is touched.
     with call.user_errors():
         runs.RunDirectory(run_dir).check(recipe.to_flags(), overwrite=flags.overwrite)
-        data = recipe.load_data(data_dir=flags.data_dir, download=flags.download)
-        extra_flags = {"data_dir": _from_anywhere(flags.data_dir)} if flags.data_dir else {}
+        data_dir = _data_dir(flags, run_dir)
+        data = recipe.load_data(data_dir=data_dir, download=flags.download)
+        extra_flags = {"data_dir": data_dir} if data_dir else {}
         extra_flags |= protect.given(flags)
         protects = recipe.method == "prood"
         classifier = protect.classifier_of(call, recipe, data, run_dir) if protects else None
@@ -133,7 +134,7 @@ def _run(call: commands.Call) -> None:
             network=own_network.load(call, recipe, data) if recipe.has_own_network else None,
             overwrite=flags.overwrite,
             extra_flags=extra_flags,
-            data_dir=flags.data_dir,
+            data_dir=data_dir,
             download=flags.download,
         )
     with run:
@@ -178,9 +179,14 @@ def _table(run: "PreparedRun", model: Any) -> Any:
     return evaluation.evaluate(model, run.data, protocol, measurements=measured, suite=evaluation.worst_case_attacks)
 
 
-def _from_anywhere(data_dir: str) -> str:
-    """The same place, named so that it is found from any folder; TensorFlow Datasets takes addresses too."""
-    return data_dir if "://" in data_dir else str(pathlib.Path(data_dir).expanduser().absolute())
+def _data_dir(flags: absl_flags.FlagValues, run_dir: pathlib.Path) -> str | None:
+    """Where the data sets lie, so that it holds in any folder; if not given, what the run that goes on was given."""
+    from keras_acet.training import runs
+
+    given = flags.data_dir
+    if given is None and not flags.overwrite and (run_dir / "flags.flags").exists():
+        given = runs.RunDirectory(run_dir).extra_flags().get("data_dir")
+    return given if given is None or "://" in given else str(pathlib.Path(given).expanduser().absolute())
 
 
 def _default_run_dir(recipe: Recipe) -> str:

@@ -147,3 +147,16 @@ def test_odd_paths_come_back_from_the_flag_file():
     written = flag_files.write_run(flags, fingerprint=None, extra_flags={"data_dir": "a\u00a0b"})
     assert flag_files.read_run(written) == (flags, {"data_dir": "a\u00a0b"}, None, None)
     assert flag_files.read(written, "here") == flags
+
+
+def test_a_run_that_goes_on_finds_its_data_where_they_were(parsed, tmp_path, monkeypatch):
+    """Not given again, or given from another folder."""
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    assert train._data_dir(parsed(train).flags, run) is None
+    assert train._data_dir(parsed(train, "--data_dir=sets").flags, run) == str(tmp_path / "sets")
+    assert train._data_dir(parsed(train, "--data_dir=gs://sets").flags, run) == "gs://sets"
+    (run / "flags.flags").write_text(flag_files.write_run({"a": "b"}, fingerprint=None, extra_flags={"data_dir": "/x"}))
+    assert train._data_dir(parsed(train).flags, run) == "/x"
+    assert train._data_dir(parsed(train, "--overwrite").flags, run) is None
