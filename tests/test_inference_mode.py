@@ -81,7 +81,7 @@ def network(request):
 
 def test_evaluate_and_check(network, data):
     function = classifiers.as_classifier(lambda images: network(images))  # tells the layers nothing
-    expected = network(data.test_images / np.float32(255), training=False)
+    expected = network(data.test_images, training=False)
     for model in (network, ka.ACETModel(network), function):
         found = classifiers.check(classifiers.as_classifier(model), data)
         np.testing.assert_allclose(found.logits(data.test_images), expected, atol=1e-5)
@@ -89,7 +89,7 @@ def test_evaluate_and_check(network, data):
 
 
 def test_attack_calibration_scores_and_serving(network, data):
-    images = data.test_images / np.float32(255)
+    images = data.test_images
     penalty = ConfidencePenalty(ka.noise.PaperNoise(seed=1), ka.attack.PGD(num_steps=2, seed=2))
     penalty.sample(tf.constant(images), network)
     ka.attack.PGD(num_steps=2, seed=2).maximize(lambda x: penalty.attacked_logits(network, x)[:, 0], images)
@@ -105,7 +105,7 @@ def test_interval_bounds_and_theory(data):
     parts = [layers.GaussianNoise(0.1), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.Dropout(0.3)]
     network = keras.Sequential([keras.Input(SHAPE), *parts, layers.ReLU(), layers.Flatten(), layers.Dense(2)])
     before = [np.array(variable) for variable in network.variables]
-    ka.theory.confidence_upper_bound(network, data.test_images[:2] / 255, 0.01)
+    ka.theory.confidence_upper_bound(network, data.test_images[:2], 0.01)
     ka.theory.confidence_growth(network, num_directions=2)
     for variable, value in zip(network.variables, before, strict=True):
         np.testing.assert_array_equal(np.array(variable), value)
@@ -114,7 +114,7 @@ def test_interval_bounds_and_theory(data):
 def test_calls_of_a_training_model(network, data):
     model = ka.ACETModel(network, ConfidencePenalty(ka.noise.PaperNoise(seed=1)))
     model.compile("adam")
-    images = data.test_images / np.float32(255)
+    images = data.test_images
     np.testing.assert_array_equal(model(images), model(images))
     model.evaluate(images, data.test_labels, verbose=0)
     model.predict(images, verbose=0)
@@ -126,7 +126,7 @@ def test_export(network, data, tmp_path, monkeypatch):
     version = ka.export_model(
         network, data, tmp_path, name="mine", formats=["savedmodel"], protocol=PROTOCOL, suite=PROTOCOL.suite
     )
-    images = data.test_images / np.float32(255)
+    images = data.test_images
     served = tf.saved_model.load(version).signatures["serving_default"](images=tf.constant(images))
     np.testing.assert_allclose(served["logits"], network(images, training=False), atol=1e-4)
 

@@ -101,7 +101,7 @@ def test_flags_say_what_a_classifier_takes(images_npz, tmp_path, monkeypatch, ca
     values = {name: SimpleNamespace(value=value) for name, value in vars(values).items()}
     call = SimpleNamespace(flags=_Flags(values), note_as_flags=print)
     loaded = protect.classifier_of(call, recipe, data, tmp_path / "run")
-    images = data.test_images.astype(np.float32) / 255
+    images = data.test_images
     expected = network(((images - 0.5) / 0.25).transpose(0, 3, 1, 2)).numpy()
     assert loaded.logits(images) == pytest.approx(expected, abs=1e-4)
 
