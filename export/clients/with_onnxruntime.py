@@ -24,6 +24,8 @@ class OnnxModel:
     def __init__(self, path: str | os.PathLike[str], *, threshold: float | None = None) -> None:
         import onnxruntime
 
+        if not os.path.isfile(path):  # a pipe would be waited for
+            raise UserError(f"{path} cannot be loaded: it is no file")
         # As `keras_acet._onnx_runtime` does, which this file has to do without.
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # it warns of an input that may be left out

@@ -655,6 +655,14 @@ def test_a_missing_file_has_its_own_line(kind, ask, files, tmp_path):
     assert second == f"clients: error: {tmp_path}: Is a directory"
 
 
+def test_names_that_the_output_cannot_write(directory, files, monkeypatch):
+    os.rename("red.png", "日本.png")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    clients.main(["onnx", "--model", str(directory / "model.onnx"), "日本.png"])
+    assert written.getvalue().startswith(rb"\u65e5\u672c.png: red  confidence ")
+
+
 @pytest.mark.parametrize("kind", ["rest", "grpc"])
 def test_versions_and_labels(kind, ask, files):
     for version in ("1", "stable"):
@@ -702,7 +710,8 @@ def test_another_kind_of_server(ask, files, monkeypatch):
 
 
 def test_files_that_are_no_such_onnx_model(ask, files, directory, tmp_path):
-    for path in (tmp_path / "red.png", tmp_path / "absent.onnx", tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    for path in (tmp_path / "red.png", tmp_path / "absent.onnx", tmp_path, tmp_path / "pipe.onnx"):
         code, out, err = ask("onnx", "--model", str(path), "red.png")
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert err.startswith(f"clients: error: {path} cannot be loaded: ")
