@@ -180,7 +180,8 @@ class Certificate:
         quantiles: Pairs of a share and the quantile of the bounds.
         num_attacked: Number of images that were attacked.
         attacked: Mean over these of the largest confidence that any classifier could have at the strongest point that
-            was found; it compares with `certified_mmc`. Null if none was attacked.
+            was found. Null if none was attacked.
+        attacked_bound: Mean of the bounds of the same images, with which `attacked` compares.
         attacked_mmc: Mean confidence of this classifier at these points.
     """
 
@@ -198,6 +199,7 @@ class Certificate:
     quantiles: list[tuple[float, float]]
     num_attacked: int
     attacked: float | None
+    attacked_bound: float | None
     attacked_mmc: float | None
 
 

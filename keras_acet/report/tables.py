@@ -189,9 +189,9 @@ def certificates(run: RunResult) -> Table:
         cells = [
             Cell(number(one.n)),
             Cell(rate(one.mmc)),
-            Cell(rate(one.attacked)),
+            Cell(rate(one.attacked), f"≤ {rate(one.attacked_bound)}" if one.attacked_bound else ""),
             Cell(rate(one.certified_mmc, 4)),
-            Cell(percent(one.share_below_level), f"≥ {percent(one.at_least, 2)}" if one.at_least else ""),
+            Cell(percent(one.share_below_level), f"≥ {percent(one.at_least, 2)}" if (one.at_least or 0) > 1e-3 else ""),
             Cell(rate(one.certified_auroc, 4)),
             Cell(percent(one.certified_fpr95, 2)),
         ]

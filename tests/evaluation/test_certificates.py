@@ -43,7 +43,7 @@ def test_rows(evaluated):
     assert result.level == pytest.approx(0.27)
     for one in result.sets:
         assert one.mmc <= one.certified_mmc
-        assert 0.25 <= one.attacked <= 1
+        assert 0.25 <= one.attacked <= one.attacked_bound <= 1
         assert one.attacked_mmc <= one.attacked + 1e-6
         assert one.seen is None
         assert one.quantiles[-1][1] >= one.certified_mmc

@@ -123,6 +123,7 @@ class Certificates(Measurement):
                 reached, confidence = arrays[f"attacked_{i}"][j], arrays[f"confidence_{i}"][j]
                 row = _row(bound, arrays["test"], num_classes, level, is_drawn=kind == "noise")
                 top = _confidence(reached, num_classes) if len(reached) else None
+                there = _confidence(bound[: len(reached)], num_classes) if len(reached) else None
                 rows.append(
                     Certificate(
                         set=name,
@@ -132,6 +133,7 @@ class Certificates(Measurement):
                         mmc=clean,
                         num_attacked=len(reached),
                         attacked=None if top is None else float(top.mean(dtype=np.float64)),
+                        attacked_bound=None if there is None else float(there.mean(dtype=np.float64)),
                         attacked_mmc=float(confidence.mean(dtype=np.float64)) if len(reached) else None,
                         **row,
                     )
