@@ -10,6 +10,9 @@ import numpy as np
 from keras_acet import _checks
 from keras_acet._checks import Notice
 
+_ROUNDING = 1e-3  # a quarter of an 8-bit level: what a resize or a decoder of floats leaves
+_MIN_SIDE = 8  # a last axis that is shorter may well be the channels
+
 
 def check_images(what: str, images: Any) -> np.ndarray:
     """Returns images as uint8 or float32 with a channel axis, or raises a ValueError that starts with `what`."""
@@ -19,12 +22,14 @@ def check_images(what: str, images: Any) -> np.ndarray:
             f"{what} must be a non-empty array of shape (n, height, width, channels), (n, height, width) or (n, size). "
             f"Received: {images.shape}."
         )
-    if images.ndim == 4 and images.shape[1] in (1, 3) and min(images.shape[2:]) > 4:
+    if images.ndim == 4 and images.shape[1] in (1, 3) and min(images.shape[2:]) >= _MIN_SIDE:
         raise ValueError(
             f"{what} must have the channels last. Received: {images.shape}. Use np.moveaxis(images, 1, -1)."
         )
     if images.ndim == 3:
         images = images[..., None]
+    if images.dtype == bool:
+        return images.astype(np.float32)  # black and white
     if images.dtype == np.uint8:
         if images.max() == 1:
             raise ValueError(
@@ -38,9 +43,11 @@ def check_images(what: str, images: Any) -> np.ndarray:
             f"{images.max()}. Scale them, such as (images - low) / (high - low)."
         )
     if not np.issubdtype(images.dtype, np.floating):
+        is_unit = images.dtype.kind in "iu" and images.max() <= 1
+        kind, where = ("float32", "[0, 1]") if is_unit else ("uint8", "0..255")
         raise ValueError(
             f"{what} must be uint8 in 0..255 or floats in [0, 1]. Received: {images.dtype}. "
-            "For whole numbers in 0..255 use images.astype('uint8')."
+            f"For whole numbers in {where} use images.astype('{kind}')."
         )
     images = images.astype(np.float32, copy=False)
     finite = np.isfinite(images)
@@ -49,12 +56,23 @@ def check_images(what: str, images: Any) -> np.ndarray:
             f"{what} must be finite. Received: {np.count_nonzero(~finite)} pixels that are not, the first in image "
             f"{np.argwhere(~finite)[0, 0]}. Remove those images."
         )
-    if images.min() < 0 or images.max() > 1:
+    low, high = float(images.min()), float(images.max())
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise ValueError(
-            f"{what} of a float type must lie in [0, 1]. Received: values from {images.min():g} to {images.max():g}. "
-            "For 8-bit levels use images / 255."
+            f"{what} of a float type must lie in [0, 1]. Received: values from {low:g} to {high:g}. "
+            f"{_advice_on_range(low, high)}"
         )
-    return images
+    return np.clip(images, 0, 1) if low < 0 or high > 1 else images
+
+
+def _advice_on_range(low, high):
+    if low >= -1 and high <= 1:
+        return "Of pixels in [-1, 1] use (images + 1) / 2."
+    if low >= 0 and 2 < high <= 255:
+        return "For 8-bit levels use images / 255."
+    if low >= -0.5 and high <= 1.5:
+        return "To cut off what a resize or a filter left outside use np.clip(images, 0, 1)."
+    return "Scale them, such as (images - low) / (high - low), by the same two numbers for all sets."
 
 
 def check_labels(what: str, labels: Any, num_images: int, limit: int) -> np.ndarray:

@@ -420,7 +420,7 @@ def with_pixel(value):
         ({"x_train": np.zeros((10, 3, 8, 8), "uint8")}, r"channels last.*\(10, 3, 8, 8\). Use np.moveaxis"),
         ({"x_train": np.zeros((10, 6, 6), int)}, r"must be uint8 in 0..255 or floats.*int64.*astype"),
         (with_pixel(np.nan), "training images must be finite. Received: 1 pixels .* in image 3"),
-        (with_pixel(1.5), r"must lie in \[0, 1\]. Received: values from 0.* to 1.5. For 8-bit .* 255"),
+        (with_pixel(1.5), r"must lie in \[0, 1\]. Received: values from 0.* to 1.5. To cut off .*np.clip"),
         (with_pixel(-0.5), r"must lie in \[0, 1\]. Received: values from -0.5 to"),
         ({"y_train": np.arange(10) / 2}, r"training labels must be integers .*float64 of shape \(10,\).*astype"),
         ({"y_train": np.eye(10, dtype=int)}, r"training labels must .*\(10, 10\). For one-hot.*argmax"),

@@ -55,7 +55,6 @@ IMAGES = [
     (LEVELS.astype(np.int16) * 2 - 9, r"Received: int16 from -9 to \d+. Scale them"),
     (LEVELS.astype(np.int64), "Received: int64. For whole numbers in 0..255 use images.astype.'uint8'"),
     (LEVELS[:0], "must be a non-empty array"),
-    (UNIT > 0.5, "Received: bool"),
     ([[1, 2], [3]], "must be one array. Received: what NumPy cannot make one of"),
 ]
 
