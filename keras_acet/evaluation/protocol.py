@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from keras_acet.datasets import Data
 from keras_acet.evaluation.attacks import Trial, full_suite
 from keras_acet.scores import MaxSoftmax, Score
@@ -56,6 +58,10 @@ class Protocol:
     is_quick: bool = False
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # which JSON cannot hold
+                object.__setattr__(self, field.name, value.item())
         for name in ("epsilon", "larger_epsilon", "ood_epsilon"):
             value = getattr(self, name)
             zero_is_fine = name == "larger_epsilon" and value == 0

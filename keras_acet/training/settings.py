@@ -4,6 +4,8 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
+
 from keras_acet._checks import check_one_line
 
 PIXELS = ", in pixel units; for 8-bit levels divide by 255"
@@ -38,6 +40,8 @@ class Setting:
         """
         if value is None and self.optional:
             return None
+        if isinstance(value, np.generic):  # NumPy's numbers and texts are as good
+            value = value.item()
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if self.kind is tuple and isinstance(value, list):

@@ -51,3 +51,9 @@ def test_an_error_of_the_network_itself_stays():
 
     with pytest.raises(TypeError, match="broken in any precision"):
         confidence(Broken(), "bfloat16")
+
+
+def test_a_protocol_of_numpys_numbers_is_the_same():
+    given = evaluation.Protocol(seed=np.int64(3), num_noise=np.uint8(5), epsilon=np.float64(0.25))
+    assert given == evaluation.Protocol(seed=3, num_noise=5, epsilon=0.25)
+    assert [type(value) for value in (given.seed, given.num_noise, given.epsilon)] == [int, int, float]

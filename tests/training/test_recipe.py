@@ -222,3 +222,12 @@ def test_files_of_ones_own_keep_their_absolute_path(tmp_path, monkeypatch):
     assert (recipe.dataset, recipe.data_name) == (f"npz:{tmp_path / 'a.npz'}", "a.npz")
     assert ka.Recipe.from_flags(recipe.to_flags()) == recipe
     assert ka.Recipe.for_dataset("folder:/x/photos").data_name == "photos (folder)"  # "photos" is the library's
+
+
+def test_numbers_of_numpy_are_as_good():
+    changes = {"seed": np.int64(3), "epochs": np.uint8(2), "penalty_weight": np.float32(0.5), "deterministic": np.True_}
+    recipe = ka.Recipe.for_dataset("digits", **changes)
+    assert recipe == ka.Recipe.for_dataset("digits", seed=3, epochs=2, penalty_weight=0.5, deterministic=True)
+    assert type(recipe.seed) is int
+    with pytest.raises(TypeError, match="`seed` must be a whole number"):
+        ka.Recipe.for_dataset("digits", seed=np.float32(3.5))
