@@ -8,6 +8,7 @@ import tensorflow as tf
 from helpers.toys import data_of, evaluate, hidden_rise, linear_network, small, softmax_of
 
 from keras_acet import attack, datasets, evaluation
+from keras_acet._checks import Notice
 from keras_acet._prediction import as_float, confidence_of
 from keras_acet.classifiers import FunctionClassifier, KerasClassifier
 from keras_acet.typed_json import from_json, to_json
@@ -112,8 +113,8 @@ def test_sets_may_have_the_names_of_stages():
 def test_library_evaluation_checks_the_model():
     data = data_of(np.array([[0.0], [1.0]], np.float32), np.array([0, 1]))
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, activation="softmax")])
-    with pytest.raises(ValueError, match="must give logits. Received: what looks like probabilities"):
-        evaluate(network, data)
+    with pytest.warns(Notice, match="gives probabilities, so their logarithms are taken for logits"):
+        assert evaluate(network, data)["toy (test)"].mmc.value < 1
 
 
 def test_a_model_without_gradients_is_not_attacked():
@@ -239,9 +240,9 @@ def test_logits_that_are_not_finite_are_an_error():
     images = np.array([[0.1], [0.5], [1.0]], np.float32)
     with pytest.raises(ValueError, match=r"must be finite. Received: 3 of 3 test images"):
         evaluate(network, data_of(images, np.zeros(3, int)))
-    steep = linear_network(1e38)  # finite on the test images, not on others
-    data = data_of(images, np.zeros(3, int), {"far": np.full((2, 1), 20.0, np.float32)})
-    with pytest.raises(evaluation.NonFiniteLogitsError, match=r"must be finite. Received: 2 of 2 images"):
+    steep = linear_network(3e38, 1e38)  # finite on the test images, not on others
+    data = data_of(images / 2, np.zeros(3, int))  # half of those to calibrate with are 1
+    with pytest.raises(evaluation.NonFiniteLogitsError, match=r"must be finite. Received: 4 of 8 images"):
         evaluate(steep, data)
 
 
@@ -376,7 +377,7 @@ def test_interval_bounds_enclose_what_attacks_find():
     # A linear network of two classes: the bound is the worst case itself, sigmoid(8 |x - 1/2| + 8 radius), and the
     # attack climbs all the way. Noise is the one thing that is random.
     images = np.linspace(0, 1, 40, dtype=np.float32)[:, None]
-    data = data_of(images, np.zeros(40, int))
+    data = data_of(images, (images[:, 0] < 0.5).astype(int))
     found = evaluate(linear_network(8.0, -4.0), data, epsilon=0.3, num_bounded=9).result.interval_bounds
     noise = evaluation.evaluation_noise(images, 16)[:9].astype(np.float64)
     assert (found.num_images, found.level) == (9, 0.95)

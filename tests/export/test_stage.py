@@ -532,6 +532,8 @@ def test_the_command_line_exports_a_run(start_export, run_dir, tmp_path):
     assert result.code == 0, result.stderr
     version = tmp_path / "run" / "1"
     assert f"Verified: {version}" in result.stdout and "worst-case noise" in result.stdout
+    assert re.search(r"^Test error of the model: (.*)$", result.stdout, re.MULTILINE)
+    assert "Test error of model.onnx: " in result.stdout
     about = json.loads((version / "metadata.json").read_text())
     assert about["flags"]["method"] == "plain" and about["method"] == "plain" and about["seed"] == 0
     assert not (version / "saved_model.pb").exists() and (version / "model.onnx").exists()
@@ -555,7 +557,6 @@ def test_the_command_line_exports_a_run(start_export, run_dir, tmp_path):
         (["--run_dir=without"], "without must hold the trained network"),
         (["--model=gone.keras"], "--model needs --dataset"),
         (["--model=gone.keras", "--dataset=digits"], "gone.keras, which does not exist"),
-        (["--model=probabilities.keras", "--dataset=digits"], "probabilities must give logits"),
         (["--run_dir=RUN", "--formats=tflite"], "--formats must be some of int8, onnx, savedmodel. Received: tflite."),
         (["--run_dir=RUN", "--threshold=0.9.1"], "--threshold=0.9.1 must be 95, 99, conformal, or a confidence"),
         (["--run_dir=RUN", "--version=0"], "version"),
@@ -572,9 +573,6 @@ def test_bad_input_gets_one_line(run_dir, tmp_path, arguments, message, monkeypa
         if f"--run_dir={name}" in arguments:
             shutil.copytree(run_dir, tmp_path / name)
             (tmp_path / name / missing).unlink()
-    if "--model=probabilities.keras" in arguments:
-        layers = [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(K, activation="softmax")]
-        keras.Sequential(layers).save(tmp_path / "probabilities.keras")
     before = sorted(tmp_path.rglob("*"))
     arguments = [f"--run_dir={run_dir}" if argument == "--run_dir=RUN" else argument for argument in arguments]
     assert command.main(["export", *arguments]) == 2
