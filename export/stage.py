@@ -115,6 +115,11 @@ export = export_model  # deprecated name, kept for one version
 
 def _keras_classifier(model: keras.Model | Classifier | str | os.PathLike[str]) -> KerasClassifier:
     classifier = classifiers.as_classifier(model)
+    if isinstance(classifier, classifiers.ProvableClassifier):
+        raise ValueError(
+            f"An export of a classifier with a detector is not there yet. Received: {classifier.name}. Its classifier "
+            "can be exported alone, and its detector by export.write_certificate."
+        )
     if not isinstance(classifier, KerasClassifier):
         raise ValueError(
             f"An export needs a Keras model, a run directory or a .keras file. Received: {classifier.name}, "

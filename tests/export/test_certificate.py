@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_acet import detectors, export
+from keras_acet import ProvableClassifier, detectors, export, networks
 from keras_acet.detectors.negative_head import NegativeHead
 
 SHAPES = [(9, 10, 2), (28, 28, 1), (3,)]
@@ -71,3 +71,9 @@ def test_refusals(tmp_path):
         export.write_certificate(made((3,)), np.zeros((1, 4)), 0.1, tmp_path)
     with pytest.raises(ValueError, match="`radius` must be at least 0"):
         export.write_certificate(made((3,)), np.zeros((1, 3)), -1, tmp_path)
+
+
+def test_the_export_of_the_pair_is_refused_in_one_line():
+    provable = ProvableClassifier(networks.mlp((3,), 2), made((3,)), name="pair")
+    with pytest.raises(ValueError, match="An export of a classifier with a detector is not there yet. Received: pair"):
+        export.export_model(provable, None, "models")
