@@ -80,6 +80,14 @@ class DetectorModel(TakesPixels):
         self._means = [keras.metrics.Mean(name=name, dtype="float32") for name in ("p_in", "p_in_bound", "radius")]
         self.build((None, *detector.image_shape))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("epsilon", "noise", "weight") and getattr(self, "train_function", None) is not None:
+            raise AttributeError(
+                f"`{name}` is part of a step that is traced already. Received: {name}={value!r}. Call `compile` again "
+                "first: then the step is traced anew."
+            )
+        super().__setattr__(name, value)
+
     def build(self, input_shape: Any) -> None:
         self.image_shape = (None, *tuple(input_shape)[1:])
         if not self.noise.built:

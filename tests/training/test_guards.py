@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_acet import networks
+from keras_acet import detectors, networks
 from keras_acet.attack import PGD
 from keras_acet.noise import PaperNoise, UniformNoise
 from keras_acet.penalties import ConfidencePenalty, NoisePool
+from keras_acet.training.detector_model import DetectorModel
 from keras_acet.training.model import ACETModel
 
 layers = keras.layers
@@ -343,3 +344,14 @@ def test_what_was_saved_can_be_loaded_whatever_its_network(tmp_path):
     np.testing.assert_array_equal(loaded.predict(IMAGES, verbose=0), old.predict(IMAGES, verbose=0))
     with pytest.raises(ValueError, match="`network` must take images in"):
         fit(loaded)
+
+
+def test_settings_of_a_detector_model_change_after_compile_only():
+    model = DetectorModel(detectors.build("negative_head", SHAPE), UniformNoise(seed=1), epsilon=0.0)
+    model.compile("sgd")
+    model.fit(IMAGES, LABELS, verbose=0)
+    with pytest.raises(AttributeError, match="`weight` is part of a step .*Received: weight=3.0. Call `compile` again"):
+        model.weight = 3.0
+    model.compile("sgd")
+    model.weight = 3.0
+    model.fit(IMAGES, LABELS, verbose=0)
