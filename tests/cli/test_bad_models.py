@@ -162,7 +162,6 @@ MODELS = [
     row("model of other images", MINE, "takes images of shape (9, 8, 1)", model(lambda: dense(shape=(9, 8, 1)))),
     row("model of colours", MINE, "takes images of shape (8, 8, 3)", model(lambda: dense(shape=(8, 8, 3)))),
     row("model of vectors", MINE, "takes images of shape (64,)", model(lambda: dense(shape=(64,)))),
-    row("model of channels first", MINE, "channels", model(lambda: dense(shape=(1, 8, 8)))),
     row("model with nan weights", MINE, "must be finite", model(with_weights(np.nan))),
     row("model that overflows", MINE, "must be finite", model(with_weights(3e38))),
     row("model without data", "--model=net.keras", "--model needs --dataset"),

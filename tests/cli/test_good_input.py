@@ -221,6 +221,12 @@ EVALUATE = [
         "Report: ",
         model(f"{BLANKS.replace(',', '')}.keras"),
     ),
+    row(
+        "channels first",
+        f"{FIRST} --model=first.keras --dataset=npz:mine.npz",
+        "Report: ",
+        model("first.keras", shape=(1, 8, 8)),
+    ),
     row("pictures beside", "--measure=out_distribution --run_dir=run --ood=folder:pets", "pets", pets),
     row(
         "larger pictures beside",
