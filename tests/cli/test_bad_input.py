@@ -76,7 +76,6 @@ DATA = [
     row("labels as objects", OWN, "mine.npz", npz(labels=LABELS.astype(object))),
     row("texts as images", OWN, "images must be", npz(images=IMAGES.astype(str))),
     row("complex images", OWN, "images must be", npz(images=UNIT.astype(complex))),
-    row("images of truths", OWN, "images must be", npz(images=IMAGES > 99)),
     row("images of whole numbers", OWN, "use images.astype('uint8')", npz(images=IMAGES.astype(int))),
     row("images with signs", OWN, "images must be", npz(images=IMAGES.astype(np.int8))),
     row("one number as images", OWN, "non-empty array", npz(images=np.float32(0.5))),

@@ -125,6 +125,7 @@ DATA = [
     ("arrays without channels", npz(IMAGES[..., 0]), "npz:mine.npz", (8, 8, 1), 3, 30),
     ("float16", npz(UNIT.astype("float16")), "npz:mine.npz", (8, 8, 1), 3, 30),
     ("float64", npz(UNIT.astype("float64")), "npz:mine.npz", (8, 8, 1), 3, 30),
+    ("truths", npz(IMAGES > 99), "npz:mine.npz", (8, 8, 1), 3, 30),
     ("big-endian floats", npz(UNIT.astype(">f4")), "npz:mine.npz", (8, 8, 1), 3, 30),
     ("Fortran order", npz(np.asfortranarray(UNIT)), "npz:mine.npz", (8, 8, 1), 3, 30),
     ("constant images", npz(0 * IMAGES), "npz:mine.npz", (8, 8, 1), 3, 30),
