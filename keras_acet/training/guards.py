@@ -15,6 +15,7 @@ from keras_acet.networks.interface import (
     kind_of_outputs,
     takes_bytes,
 )
+from keras_acet.training.pixels import as_classes
 
 _NUM_PROBES = 16
 _FAR = 1e3  # pixels of that size drive the logits of most networks far apart
@@ -146,14 +147,18 @@ def _name(one):
     return repr(one) if isinstance(one, str) else getattr(one, "__name__", None) or f"{type(one).__name__}()"
 
 
-def check_labels(labels: Any, logits: tf.Tensor, sample_weight: Any, *, is_default_loss: bool) -> None:
-    """Raises ValueError, while a step is traced, for labels and weights that the default loss cannot take."""
+def checked_labels(labels: Any, logits: tf.Tensor, sample_weight: Any, *, is_default_loss: bool) -> Any:
+    """Returns the labels; raises ValueError, while a step is traced, for what the default loss cannot take.
+
+    Labels that are no class of the network are an error when the graph runs, see `pixels.in_words`, and before any
+    operation that uses them.
+    """
     if labels is None and is_default_loss:
         raise ValueError(
             "`fit` needs labels. Received: images alone. Give fit(images, labels), or a dataset of such pairs."
         )
     if isinstance(labels, dict | list | tuple) or labels is None:
-        return
+        return labels
     weight_rank = getattr(getattr(sample_weight, "shape", None), "rank", None)
     if is_default_loss and weight_rank not in (None, 1) and sample_weight.shape[1:] != (1,):
         raise ValueError(
@@ -171,6 +176,7 @@ def check_labels(labels: Any, logits: tf.Tensor, sample_weight: Any, *, is_defau
             f"{tuple(labels.shape)}. For one-hot labels give compile(loss=keras.losses.CategoricalCrossentropy("
             "from_logits=True))."
         )
+    return as_classes(labels, int(logits.shape[1])) if is_default_loss else labels
 
 
 def check_callbacks(callbacks: Any, not_reported: Iterable[str]) -> None:

@@ -148,7 +148,7 @@ class ACETModel(TakesPixels):
             joint = images if sample.images is None else tf.concat([images, sample.images], axis=0)
             logits = self(joint, training=True)
             clean_logits = logits[:num_clean]
-            guards.check_labels(labels, clean_logits, sample_weight, is_default_loss=self._has_default_loss)
+            labels = guards.checked_labels(labels, clean_logits, sample_weight, is_default_loss=self._has_default_loss)
             loss = clean_loss = self.compute_loss(images, labels, clean_logits, sample_weight, training=True)
             # The network's own losses, such as those of regularizers; compute_loss has already added them.
             regularisation = tf.add_n(self.losses) if self.losses else 0.0

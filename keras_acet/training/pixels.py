@@ -1,4 +1,4 @@
-"""The check of images that every path into a model takes: training, evaluation, prediction and direct calls."""
+"""The checks of images and labels that every path into a model takes: training, evaluation, prediction, calls."""
 
 import contextlib
 import re
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_acet import _keras_settings
 
+_CLASSES = "Labels must count classes from 0. Received, with that many classes:"
 _TOLERANCE = 1e-3  # a quarter of an 8-bit level: rounding, not another range
 _RANGE = "Images must lie in [0, 1]. Received: values from"
 _ADVICE = {
@@ -76,15 +77,35 @@ def in_words() -> Iterator[None]:
         found = re.search(re.escape(_RANGE) + r"\]? \[?(\S+?)\]? \[?([^\s\]]+)", text)
         if found:
             raise ValueError(_range_message(float(found[1]), float(found[2]))) from None
-        found = re.search(r"Received a label value of (\S+) which is outside the valid range of \[0, (\d+)\)", text)
+        found = re.search(re.escape(_CLASSES) + r"\]? \[?(\S+?)\]? \[?([^\s\]]+)", text) or re.search(
+            r"Received a label value of (\S+) which is outside the valid range of \[0, (\d+)\)", text
+        )
         if found:
-            raise ValueError(
-                f"Labels must count classes from 0, here up to {int(found[2]) - 1}, the last output of the network. "
-                f"Received: {found[1]}. Renumber them, or give the network an output for each class."
-            ) from None
+            raise ValueError(_classes_message(found[1], int(found[2]))) from None
         if "A pool of" in text:
             raise ValueError(re.search(r"A pool of [^\n\]]*", text)[0]) from None  # type: ignore[index]
         raise
+
+
+def as_classes(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Returns labels; one outside `0 .. num_classes - 1` is an error, in a graph when it runs, see `in_words`."""
+    smallest, largest = tf.reduce_min(labels), tf.reduce_max(labels)
+    is_class = (smallest >= 0) & (largest <= num_classes - 1) | (tf.size(labels) == 0)
+    worst = tf.where(smallest < 0, smallest, largest)
+    if tf.executing_eagerly():
+        if not is_class:
+            raise ValueError(_classes_message(worst.numpy(), num_classes))
+        return labels
+    is_checked = tf.raw_ops.Assert(condition=is_class, data=[_CLASSES, worst, num_classes], summarize=3)
+    with tf.control_dependencies([is_checked]):
+        return tf.identity(labels)
+
+
+def _classes_message(received: Any, num_classes: int) -> str:
+    return (
+        f"Labels must count classes from 0, here up to {num_classes - 1}, the last output of the network. "
+        f"Received: {received}. Renumber them, or give the network an output for each class."
+    )
 
 
 def _range_message(smallest: float, largest: float) -> str:
