@@ -62,7 +62,11 @@ def test_more_epochs_in_place_end_as_a_longer_run(recipe, data, folder):
     with pytest.raises(runs.RunDirectoryError, match="holds a finished run; .*, give a larger number of `epochs`"):
         ka.train(fewer, data, folder / "run")
     changed = dataclasses.replace(recipe, epochs=6, learning_rate=0.5)
-    with pytest.raises(runs.RunDirectoryError, match="holds a finished run"):
+    with pytest.raises(
+        runs.RunDirectoryError,
+        match="holds a finished run with other settings: `learning_rate` was .*, now 0.5; name another `run_dir`, give "
+        "a larger number of `epochs` and the same settings, those in .*flags.flags, to go on, or give `overwrite=True`",
+    ):
         ka.train(changed, data, folder / "run")
 
 
@@ -76,7 +80,7 @@ def test_more_epochs_with_a_falling_learning_rate_are_told(recipe, data, folder)
 
 def test_a_run_without_checkpoints_is_not_begun_anew(recipe, data, folder):
     shutil.rmtree(folder / "run/checkpoints")
-    with pytest.raises(runs.RunDirectoryError, match="holds a finished run"):
+    with pytest.raises(runs.RunDirectoryError, match="a finished run; name another `run_dir`, or give `overwrite"):
         ka.train(dataclasses.replace(recipe, epochs=4), data, folder / "run")
 
 

@@ -311,19 +311,19 @@ class RunDirectory:
     def _check_same_run(self, flags, complete):
         if self._goes_on_longer(flags, complete):
             return
+        differing = self._differing(flags, complete)
         if self.is_finished:
+            differing.pop("epochs", None)  # which may grow
+            others = f" with other settings: {_in_words(differing)}" if differing else ""
+            same = f" and the same settings, those in {self.path / _FLAGS}," if differing else ""
+            go_on = f"give a larger number of `epochs`{same} to go on, " if self.last_checkpoint() else ""
             raise RunDirectoryError(
-                f"{self.path} holds a finished run; name another `run_dir`, give a larger number of `epochs` to go on, "
-                "or `overwrite=True` to replace it."
+                f"{self.path} holds a finished run{others}; name another `run_dir`, {go_on}or give "
+                "`overwrite=True` to replace it."
             )
-        differences = [
-            f"`{name}` was {there or 'not given'}, now {now or 'not given'}"
-            for name, (there, now) in self._differing(flags, complete).items()
-        ]
-        if differences:
-            more = f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
+        if differing:
             raise RunDirectoryError(
-                f"{self.path} was begun with other settings: {'; '.join(differences[:4])}{more}. Give the same to "
+                f"{self.path} was begun with other settings: {_in_words(differing)}. Give the same to "
                 f"go on, those in {self.path / _FLAGS}, name another `run_dir`, or give `overwrite=True` to replace it."
             )
 
@@ -383,6 +383,15 @@ class RunDirectory:
                 shutil.rmtree(entry)
             else:
                 entry.unlink(missing_ok=True)
+
+
+def _in_words(differing, num_told=4):
+    """The settings that differ, as name -> the texts there and now."""
+    told = [
+        f"`{name}` was {there or 'not given'}, now {now or 'not given'}" for name, (there, now) in differing.items()
+    ]
+    more = f"; and {len(told) - num_told} more" if len(told) > num_told else ""
+    return "; ".join(told[:num_told]) + more
 
 
 def _text(path: pathlib.Path) -> str:
