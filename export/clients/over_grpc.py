@@ -95,5 +95,5 @@ class GrpcClient:
 
     def _reason(self, code, details):
         if code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNIMPLEMENTED"):
-            return f"no TensorFlow Serving answers at {self._server}: {details}; name another server"
+            return f"no TensorFlow Serving answers at {self._server}: {details}; name another --server"
         return f"{self._model} at {self._server} answers {code.name}: {details}"

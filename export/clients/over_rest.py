@@ -89,5 +89,5 @@ class RestClient:
         except (OSError, ValueError, LookupError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise UserError(
-                f"no TensorFlow Serving answers at {self._server}: {reason}; name another server"
+                f"no TensorFlow Serving answers at {self._server}: {reason}; name another --server"
             ) from error

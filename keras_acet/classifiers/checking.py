@@ -175,7 +175,7 @@ def _in_words(name: str, interface: Interface, *, is_found: tuple[bool, bool], w
     elif interface.outputs == "probabilities":
         parts.append("gives probabilities, so their logarithms are taken for logits")
     asked = [f"`{what}=...`" for what, found in zip(("inputs", "outputs"), is_found, strict=True) if found]
-    return f"{name} {' and '.join(parts)}" + (f"; {' and '.join(asked)} would decide otherwise" if asked else "")
+    return f"{name} {', and it '.join(parts)}" + (f"; {' and '.join(asked)} would decide otherwise" if asked else "")
 
 
 def _size_advice(classifier: Classifier, shape: tuple[int, ...]) -> str:

@@ -24,6 +24,7 @@ PIXELS = ", in pixel units; for 8-bit levels divide by 255"
 _HELP = ("--help", "-help", "-h", "-?", "--helpfull", "--helpshort")
 _FLAG_FILE = "A file of flags, one per line; flags that are typed win over it. It may be given several times."
 _ONLY_CHECK = "Check the flags and do nothing."
+IN_ORDER = "the flags are in order"
 
 
 class UserError(Exception):
@@ -140,6 +141,7 @@ class Command:
             if not self.checks_flags:
                 call.note_old_names()
             if call.flags.only_check_args and not self.checks_flags:
+                print(IN_ORDER)
                 return 0
             check_backend()
             with _notices(call), _standard_keras():

@@ -9,6 +9,7 @@ _COMMANDS = {
     "evaluate": "evaluate trained runs side by side: tables, figures and a report",
     "export": "export a trained run as verified SavedModel and ONNX file",
 }
+_CLIENTS = "python -m keras_acet.export.clients"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_help())
         return 0
     found = f"received {name!r}" if name else "there is none"
+    if name == "clients":
+        found += f"; those are {_CLIENTS}"
     print(f"keras-acet: error: the first word must be one of {', '.join(_COMMANDS)}; {found}", file=sys.stderr)
     return 2
 
@@ -40,6 +43,7 @@ def _help() -> str:
             *lines,
             "",
             "keras-acet COMMAND --help lists its flags.",
+            f"{_CLIENTS} asks an exported model.",
         ]
     )
 

@@ -106,6 +106,7 @@ def _run(call: commands.Call) -> None:
         recipe = protect.checked(_recipe(flags))
     call.note_old_names()
     if flags.only_check_args:
+        print(commands.IN_ORDER)
         return
     run_dir = pathlib.Path(flags.run_dir or _default_run_dir(recipe))
     with commands.quiet_start():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from importlib.resources.abc import Traversable
 from typing import Any, NamedTuple
 
-from keras_acet._checks import check_one_line
+from keras_acet._checks import check_one_line, did_you_mean
 
 _NOT_COMPARED = "# May be changed when the run goes on:"
 _FINGERPRINT = "# Fingerprint of the data: "
@@ -191,7 +191,10 @@ def _text_named(name: str) -> str:
         return (_packaged() / f"{name}.flags").read_text(encoding="utf-8")
     if path.is_file():
         return _decoded(path.read_bytes(), name)
-    raise ValueError(f"A recipe must be one of {', '.join(names())}, or the path of a flag file. Received: {name!r}.")
+    raise ValueError(
+        f"A recipe must be one of {', '.join(names())}, or the path of a flag file. Received: {name!r}."
+        f"{did_you_mean(name, names())}"
+    )
 
 
 def _decoded(content: bytes, where: str) -> str:

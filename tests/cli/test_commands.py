@@ -59,8 +59,9 @@ def test_several_commands_in_one_process(capsys):
     assert capsys.readouterr().err.startswith("evaluate.py: error: flag --epsilon=8")
     assert export.main(["export/__main__.py"]) == 2
     assert capsys.readouterr().err == "export: error: name one of --run_dir=RUN and --model=PATH.keras\n"
-    assert train.main(["train.py", "--only_check_args"]) == 0
-    assert capsys.readouterr().err == ""
+    for command, program in ((train, "train.py"), (evaluate, "evaluate.py")):
+        assert command.main([program, "--only_check_args"]) == 0
+        assert capsys.readouterr() == ("the flags are in order\n", "")
 
 
 def test_console_script(capsys):
@@ -72,6 +73,8 @@ def test_console_script(capsys):
     assert capsys.readouterr().err == (
         "keras-acet: error: the first word must be one of train, evaluate, export; received 'trian'\n"
     )
+    assert main.main(["/usr/bin/keras-acet", "clients"]) == 2
+    assert capsys.readouterr().err.endswith("received 'clients'; those are python -m keras_acet.export.clients\n")
     assert main.main(["/usr/bin/keras-acet"]) == 2
     assert capsys.readouterr().err.endswith("export; there is none\n")
 

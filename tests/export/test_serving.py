@@ -686,7 +686,7 @@ def test_no_server(kind, ask, files, monkeypatch):
     code, out, err = ask(kind, "--server", "localhost:1", "red.png", "gray.png")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert re.match("clients: error: no TensorFlow Serving answers at (http://)?localhost:1: ", err)
-    assert err.endswith("; name another server\n")
+    assert err.endswith("; name another --server\n")
 
 
 @pytest.mark.parametrize("server", ["local host:80", "localhost:x", "ftp://localhost"])

@@ -110,8 +110,8 @@ def test_messages(changes, error, message):
 
 
 def test_messages_of_flag_files(tmp_path):
-    with pytest.raises(ValueError, match=r"must be one of fast/cifar10_acet, .*, or the path .* 'fast/mnsit'"):
-        ka.Recipe.from_flagfile("fast/mnsit")
+    with pytest.raises(ValueError, match=r"one of fast.*, or the path .* 'fast/mnist-acte'.* mean 'fast/mnist_acet'"):
+        ka.Recipe.from_flagfile("fast/mnist-acte")
     with pytest.raises(ValueError, match="`data_dir` is no setting of a recipe; give it to `load_data`"):
         ka.Recipe.from_flags({"data_dir": "x"})
     with pytest.raises(ValueError, match="`epsilonn` is no setting of a recipe; a recipe has dataset, method"):
