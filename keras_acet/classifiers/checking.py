@@ -1,5 +1,6 @@
 """Checks that a classifier fits its data, and wraps one that takes or gives something else."""
 
+import contextlib
 import math
 import warnings
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ _NUM_CHECKED = 256
 _NUM_REPEATED = 8
 _MAX_CHANCE = 1e-3
 _MIN_GAIN = 0.05  # of all images
+_HARDLY = 2.0  # range of a logit over images
 
 
 @_keras_settings.standard()
@@ -91,6 +93,82 @@ def check(
     if is_differentiable == classifier.is_differentiable:
         return classifier
     return classifier.replace(is_differentiable=is_differentiable)
+
+
+def recognised(
+    classifier: Classifier, shape: tuple[int, ...], *, inputs: str | None = None, outputs: str | None = None
+) -> Classifier:
+    """Wraps a classifier as `check` does, without images of its data: by its layers and by what it gives.
+
+    Args:
+        classifier: `Classifier` whose interface is not known.
+        shape: Of one image.
+        inputs, outputs: What it takes and gives, see `check`. What it takes is seen only in the first layers of a Keras
+            model; otherwise it is taken for pixels in [0, 1].
+
+    Raises:
+        ValueError: If the interface is known already; if the classifier fails on such images, or gives the outputs of
+            a sigmoid for each class.
+
+    Warns:
+        Notice: Tells how the classifier was wrapped, or that it may take pixels in 0..255.
+    """
+    name = classifier.name
+    if classifier.interface is not None:
+        raise ValueError(
+            f"`inputs` and `outputs` must be left out for {name}, which is known to go from {classifier.interface}. "
+            f"Received: inputs={inputs!r}, outputs={outputs!r}."
+        )
+    images = _made_images(shape)
+    found = inputs or ("bytes" if takes_bytes(classifier.network) else "unit")
+    try:
+        values = classifier.logits(Interface(inputs=found).from_unit(images))
+    except Exception as error:  # a model can fail in any way
+        raise ValueError(f"{name} must take images of shape {shape}. It fails: {one_line(error)}") from error
+    if values.ndim != 2:
+        raise ValueError(f"{name} must give one logit for each class. Received: outputs of shape {values.shape[1:]}.")
+    # Beyond the pixel range a softmax or sigmoid gives what it always gives; other outputs leave [0, 1].
+    with contextlib.suppress(Exception):  # a model may refuse such pixels
+        values = np.concatenate([values, classifier.logits(Interface(inputs=found).from_unit(3 * images - 1))])
+    interface = Interface(inputs=found, outputs=outputs or _found_outputs(classifier, values))
+    width = values.shape[1]
+    wrapped = wrap(classifier, interface, image_shape=shape, num_outputs=width)
+    if not interface.is_default or width == 1:
+        notice = _in_words(name, interface, is_found=(inputs is None, outputs is None), width=width)
+        warnings.warn(notice, Notice, stacklevel=3)
+    if inputs is None and interface.inputs == "unit" and _may_take_bytes(classifier, wrapped, images):
+        warnings.warn(
+            f"{name} has one class for all images in [0, 1] that were tried, and several for them in 0..255; if it "
+            "takes pixels in 0..255, give `inputs='bytes'`, else `inputs='unit'`",
+            Notice,
+            stacklevel=3,
+        )
+    return wrapped
+
+
+def _made_images(shape: tuple[int, ...]) -> np.ndarray:
+    """Images in [0, 1] that differ as much as they can: noise of several sizes of grain and levels of brightness."""
+    rng = np.random.default_rng(0)
+    images = []
+    for grain in (1, 2, 4, 8) * 8:
+        coarse = rng.uniform(size=tuple(-(-size // grain) for size in shape[:2]) + tuple(shape[2:]))
+        for axis in range(min(2, len(shape))):
+            coarse = np.repeat(coarse, grain, axis=axis)
+        fine = coarse[tuple(slice(size) for size in shape)]
+        images.append(np.clip((fine - rng.uniform()) * rng.uniform(0.5, 2) + 0.5, 0, 1))
+    return np.asarray(images, np.float32)
+
+
+def _may_take_bytes(classifier: Classifier, as_unit: Classifier, images: np.ndarray) -> bool:
+    """Whether a classifier hardly tells images in [0, 1] apart, and gives them several classes in 0..255."""
+    logits = as_unit.logits(images)
+    if len(np.unique(logits.argmax(axis=1))) > 1 or np.ptp(logits, axis=0).max() > _HARDLY:
+        return False
+    try:
+        outputs = classifier.logits(255.0 * images)
+    except Exception:  # a model may refuse pixels above 1
+        return False
+    return outputs.shape[1] > 1 and len(np.unique(outputs.argmax(axis=1))) > 1
 
 
 def _logits(classifier: Classifier, images: np.ndarray, data: Data) -> np.ndarray:

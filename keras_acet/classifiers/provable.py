@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_acet._prediction import as_float, logits_of
 from keras_acet.classifiers.base import Classifier, one_line
+from keras_acet.classifiers.checking import recognised
 from keras_acet.classifiers.onnx_weights import external_files
 from keras_acet.classifiers.preprocessing import PreprocessedClassifier, Preprocessing, preprocessed
 from keras_acet.classifiers.wrapping import WrappedClassifier, wrap
@@ -57,9 +58,16 @@ class ProvableClassifier(Classifier):
     same data.
 
     Args:
-        classifier: What `as_classifier` takes, from images in [0, 1] to logits; it need not give gradients.
+        classifier: What `as_classifier` takes; it need not give gradients. What it takes and gives is found where it
+            shows without images of the data, see `inputs`; `load` of a run with a detector knows it.
         detector: `detectors.Detector`, for images of the same shape.
         temperature: Of the classifier's softmax, above 0.
+        num_classes: For a classifier that does not say.
+        inputs: What the classifier takes: `"unit"` for pixels in [0, 1], `"bytes"` for 0..255. None to look at the
+            first layers of a Keras model. Of any other classifier, and of a Keras model without layers that scale
+            pixels, it cannot be known here, and pixels in [0, 1] are assumed: give it if yours takes 0..255.
+        outputs: What it gives: `"logits"` or `"probabilities"`. None to find out from what it gives for made images:
+            probabilities are not negative and sum to 1.
         path, name, sha256: See `Classifier`.
 
     Attributes:
@@ -67,8 +75,13 @@ class ProvableClassifier(Classifier):
 
     Raises:
         TypeError: If the detector is none, or the classifier none.
-        ValueError: If the shapes of images differ, the number of classes is not known, or the temperature is out of
-            range.
+        ValueError: If the shapes of images differ, the classifier fails on them, the number of classes is not known,
+            the temperature is out of range, `inputs` or `outputs` is another word or given for a classifier of which
+            it is known, or the classifier gives those of a sigmoid for each class.
+
+    Warns:
+        Notice: Tells what was found of the classifier, or that it may take pixels in 0..255: it has one class for all
+            made images in [0, 1], and several for them in 0..255.
 
     Example: sure of the first class, and of nothing at pixels that are not there.
 
@@ -95,6 +108,8 @@ class ProvableClassifier(Classifier):
         *,
         temperature: float = 1.0,
         num_classes: int | None = None,
+        inputs: str | None = None,
+        outputs: str | None = None,
         path: pathlib.Path | None = None,
         name: str | None = None,
         sha256: str | None = None,
@@ -116,6 +131,8 @@ class ProvableClassifier(Classifier):
                 f"`detector` must take images of the shape of the classifier's, {classifier.image_shape}. Received: a "
                 f"detector for {detector.image_shape}. Train one on the classifier's data."
             )
+        if inputs is not None or outputs is not None or classifier.interface is None:
+            classifier = recognised(classifier, detector.image_shape, inputs=inputs, outputs=outputs)
         super().__init__(
             image_shape=detector.image_shape,
             num_classes=num_classes or classifier.num_classes,
@@ -227,8 +244,7 @@ class ProvableClassifier(Classifier):
         inner = load(path / facts.classifier, trusted=trusted)
         if facts.preprocessing is not None:
             inner = preprocessed(inner, facts.preprocessing)
-        if facts.interface is not None:
-            inner = wrap(inner, facts.interface)
+        inner = wrap(inner, facts.interface or Interface())
         detector = NegativeHead.load(path / _DETECTOR)
         files = [path / _FACTS, path / _DETECTOR, *_files_of(path / facts.classifier)]
         made = cls(inner, detector, temperature=facts.temperature, path=path, sha256=sha256_of_files(path, files))

@@ -98,6 +98,7 @@ def checked(recipe: Recipe) -> Recipe:
 def classifier_of(call: commands.Call, recipe: Recipe, data: "Data", run_dir: pathlib.Path) -> "Classifier":
     """Loads the classifier of a recipe, or trains it first in a run directory beside that of the detector."""
     from keras_acet import classifiers
+    from keras_acet.networks import Interface
 
     name = recipe.classifier
     if name is None or name.startswith(_RECIPE):
@@ -111,7 +112,8 @@ def classifier_of(call: commands.Call, recipe: Recipe, data: "Data", run_dir: pa
         shape, expected = data.image_shape, loaded.image_shape or data.image_shape
         is_first = len(shape) == 3 and tuple(expected) != tuple(shape) and expected[0] == shape[-1]
         loaded = classifiers.preprocessed(loaded, dataclasses.replace(preprocessing, channels_first=is_first))
-    return classifiers.check(loaded, data, inputs=flags.inputs, outputs=flags.outputs)
+    checked = classifiers.check(loaded, data, inputs=flags.inputs, outputs=flags.outputs)
+    return checked if checked.interface else checked.replace(interface=Interface())  # found with labels
 
 
 def protected(call: commands.Call, run: "PreparedRun", classifier: "Classifier") -> "ProvableClassifier":

@@ -7,6 +7,7 @@ import tensorflow as tf
 from scipy.special import expit, softmax
 
 from keras_acet import ProvableClassifier, classifiers, detectors, networks
+from keras_acet._checks import Notice
 from keras_acet.detectors.negative_head import NegativeHead
 
 SHAPE = (8, 8, 1)
@@ -191,3 +192,34 @@ def test_refusals(detector, network, images, tmp_path):
     facts.write_text("{")
     with pytest.raises(ValueError, match="is damaged"):
         classifiers.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize("scales", [True, False])
+def test_of_a_model_of_bytes_and_probabilities(detector, images, scales, tmp_path):
+    keras.utils.set_random_seed(5)
+    first = [keras.layers.Rescaling(1 / 255)] if scales else []
+    last = [keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
+    model = keras.Sequential([keras.Input(SHAPE), *first, *last])
+    kernel, _ = model.layers[-1].get_weights()
+    bias = np.array([0.0, 0.0, 3.0]) if scales else np.array([0.0, 0.0, 90.0])
+    model.layers[-1].set_weights([kernel * (9 if scales else 1), bias])
+    model.save(tmp_path / "mine.keras")
+    own = model.predict(255 * images, verbose=0)
+    assert len(set(own.argmax(axis=1))) > 1
+    if scales:
+        with pytest.warns(Notice, match="takes pixels in 0..255, .* and gives probabilities"):
+            provable = ProvableClassifier(tmp_path / "mine.keras", detector)
+    else:
+        with (
+            pytest.warns(Notice, match="gives probabilities"),
+            pytest.warns(Notice, match=r"several for them in 0..255; .* give `inputs='bytes'`"),
+        ):
+            ProvableClassifier(tmp_path / "mine.keras", detector)
+        with pytest.warns(Notice, match="gives probabilities"):
+            provable = ProvableClassifier(tmp_path / "mine.keras", detector, inputs="bytes")
+    assert (provable.labels(images) == own.argmax(axis=1)).all()
+    assert softmax(provable.classifier.logits(images), axis=1) == pytest.approx(own, abs=1e-5)
+    provable.save(tmp_path / "both")
+    assert (classifiers.load(tmp_path / "both").labels(images) == own.argmax(axis=1)).all()
+    with pytest.raises(ValueError, match="must be left out .* known to go from images in 0..255"):
+        ProvableClassifier(provable.classifier, detector, outputs="logits")
