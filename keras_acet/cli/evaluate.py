@@ -12,6 +12,7 @@ command again to continue: the results of finished sets are stored in the report
 """
 
 import collections
+import json
 import os
 import pathlib
 import pkgutil
@@ -199,8 +200,21 @@ def _run(call: commands.Call) -> None:
             for model in models:
                 evaluation.scaling.exact_network(model)
     with commands.only_process(report_dir, "report_dir"):
+        _note_replaced(call, data, report_dir)
         data_flags.note_unknown(call, models, data)
         _evaluate(call, models, data, protocol, measurements, report_dir)
+
+
+def _note_replaced(call: commands.Call, data: Any, report_dir: pathlib.Path) -> None:
+    """Tells that the report of other data lies where the new one is written; the scores of both are kept."""
+    try:
+        there = json.loads((report_dir / "results.json").read_text(encoding="utf-8"))["data"]
+        name, fingerprint = str(there["name"]), there.get("fingerprint")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or damaged
+        return
+    if name != data.name or (None not in (fingerprint, data.fingerprint) and fingerprint != data.fingerprint):
+        what = name if name != data.name else f"{name} with other images"
+        call.note(f"the report of {what} in {report_dir} will be replaced; name another --report_dir to keep both")
 
 
 def _evaluate(

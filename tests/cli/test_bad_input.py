@@ -184,7 +184,12 @@ FOLDERS = [
 
 DIRECTORIES = [
     row("other flags", OWN, "begun with other settings: --learning_rate was 0.5, now 0.001", begun()),
-    row("finished run", OWN, "run holds a finished run; name another --run_dir", begun(finished=True)),
+    row(
+        "finished run",
+        OWN,
+        "a finished run with other settings: --learning_rate was 0.5, now ",
+        begun(finished=True),
+    ),
     row("damaged flag file", OWN, "run/flags.flags is damaged: it holds no flags", begun(b"\xff\xfe")),
     row("empty flag file", OWN, "run/flags.flags", begun("")),
     row("folder as flag file", OWN, "run", together(npz(), directory("run/flags.flags"))),

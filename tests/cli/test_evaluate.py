@@ -124,6 +124,12 @@ def test_a_keras_model_of_ones_own(runs, evaluate, images_npz, tmp_path):
     assert run["calibration"]["is_held_out"] is None  # nobody knows
     assert run["calibration"]["thresholds"][2]["guarantee"].startswith("None: the network may have been trained on")
 
+    short = ["--model=mine.keras", "--measure=test_set", *SHORT]
+    assert "will be replaced" not in evaluate([*short, f"--dataset=npz:{images_npz}"], tmp_path).stderr
+    shutil.copy(images_npz, tmp_path / "others.npz")
+    told = evaluate([*short, "--dataset=npz:others.npz"], tmp_path).stderr
+    assert f"evaluate.py: the report of random.npz in {tmp_path / 'evaluation-mine'} will be replaced; name " in told
+
 
 def test_measurements_are_chosen_by_name(runs, evaluate, tmp_path):
     arguments = [f"--run_dir={runs / 'plain'}", "--ood=photos", "--num_bootstrap=20"]
