@@ -89,6 +89,7 @@ class Calibration:
         is_held_out: Whether these images were kept out of training, or given as such; null if not known.
         before, after: Calibration errors on the test set, before and after the temperature.
         source: The images, where a user gave them as kept out of training, which the export cannot check.
+        remarks: What these images were too few for, or did not determine; one sentence each.
     """
 
     num_images: int
@@ -96,6 +97,7 @@ class Calibration:
     before: CalibrationErrors
     after: CalibrationErrors
     source: str | None = None
+    remarks: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,7 +334,12 @@ def measured(
         threshold=Decision(threshold if isinstance(threshold, str) else "given", model.threshold),
         thresholds=_thresholds(measurements, calibrated, outputs),
         calibration=Calibration(
-            calibrated.num_images, calibrated.is_held_out, calibrated.before, calibrated.after, calibrated.source
+            num_images=calibrated.num_images,
+            is_held_out=calibrated.is_held_out,
+            before=calibrated.before,
+            after=calibrated.after,
+            source=calibrated.source,
+            remarks=calibrated.remarks,
         ),
         test_error=ErrorRate(**share, n=len(labels), is_held_out=None if measurements.classifier.is_foreign else True),
         confidence=[_confidence_row(one) for one in outputs],
@@ -404,8 +411,7 @@ def _notes(measurements: Measurements, calibrated: CalibrationResult, numbers: M
             "may have been part of it: then the test error, the calibration errors and the share of test images "
             "accepted look better than they are."
         )
-    if calibrated.temperature == 1:
-        notes.append("The temperature is 1: the calibration images set none.")
+    notes.extend(calibrated.remarks)
     if not any(row.kind == "worst_case_noise" for row in numbers.confidence):
         notes.append("The network gives no gradients, so nothing was attacked.")
     return notes

@@ -205,6 +205,20 @@ def test_calibrate_keeps_temperature_one_where_the_data_set_none(labels):
     assert all(x.accepted_worst_noise is None for x in found.thresholds)
 
 
+@pytest.mark.parametrize(("n", "says"), [(15, "15 held-out images are too few"), (400, "only 1 of the 200 images")])
+def test_calibrate_does_not_sharpen_on_little_evidence(n, says):
+    logits, labels = np.tile([1.0, 0.0], (n, 1)), np.zeros(n, int)
+    first = np.random.default_rng(0).permutation(n)[0]  # of the half for the temperature
+    logits[first], labels[first] = [0.05, 0.0], 1  # the only wrong prediction, nearly a tie
+    found = calibration.calibrate(logits, labels, logits, labels)
+    assert found.temperature == 1.0 and found.before == found.after
+    assert says in found.temperature_note and found.remarks[0] == f"The temperature is 1: {found.temperature_note}."
+    assert [("conformal threshold accepts every image: 8" in one) for one in found.remarks[1:]] == [True] * (n < 38)
+    labels = np.where(np.arange(n) % 10, 0, 1)  # right in 9 of 10 images: T = 1 / log(9) once there are enough
+    logits = np.tile([1.0, 0.0], (n, 1))
+    assert (calibration.calibrate(logits, labels, logits, labels).temperature < 1) == (n == 400)
+
+
 def test_arguments_are_checked():
     logits, labels = sample(1.0, n=4)
     with pytest.raises(ValueError, match=r"`bounds` must be 0 < lower < upper\. Received: bounds=\(0, 1\)"):

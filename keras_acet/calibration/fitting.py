@@ -21,6 +21,8 @@ from keras_acet.calibration.results import (
 )
 from keras_acet.scores import MaxSoftmax, Score
 
+_FEWEST_TO_SHARPEN = 100  # held-out images
+_FEWEST_WRONG_TO_SHARPEN = 5
 Bin = tuple[float | None, float | None, int]
 
 
@@ -296,8 +298,15 @@ def calibrate(
 
     If the optimal temperature is a bound of `fit_temperature`, as when all predictions are right, the data do not
     determine a temperature, and 1 is used: at the lower bound all confidences are 1, and no threshold separates images.
-    So is it where a temperature below 1 comes from images that are not known to be held out: a network is nearly always
-    right on what it was trained on, which says nothing of how sure it may be elsewhere.
+    A temperature below 1 makes the network surer everywhere, also where it was trained not to be. Hence it is used only
+    if all of the following hold, else it is 1 too, and `temperature_note` says why:
+
+    * The images are known to be held out. A network is nearly always right on what it was trained on, which says
+      nothing of how sure it may be elsewhere.
+    * There are at least 100 of them.
+    * At least 5 of the images that give the temperature are predicted wrongly. Only wrong predictions keep the NLL from
+      falling all the way to `T = 0`, so one of them, nearly a tie, would set a temperature near 0 alone. Source for the
+      number: Vittinghoff and McCulloch, American Journal of Epidemiology 165, 2007, 5 to 9 events per parameter.
 
     Args:
         held_out_logits, held_out_labels: Float array `(n, num_classes)` and integer array `(n,)`, `n >= 2`; images
@@ -337,10 +346,7 @@ def calibrate(
         )
     order = np.random.default_rng(seed).permutation(n)
     first, second = order[: n // 2], order[n // 2 :]
-    bounds = 1e-3, 1e3
-    temperature = fit_temperature(held_out_gaps[first], held_out_labels[first], bounds=bounds)
-    if temperature in bounds or (temperature < 1 and not is_held_out):
-        temperature = 1.0
+    temperature, note = _trusted_temperature(held_out_gaps[first], held_out_labels[first], n, is_held_out)
 
     scaled = test_gaps / temperature
     _, correct = metrics.confidence_and_correctness(scaled, test_labels)
@@ -368,7 +374,33 @@ def calibrate(
             )
         ],
         source=source,
+        temperature_note=note,
     )
+
+
+def _trusted_temperature(gaps, labels, num_images, is_held_out):
+    """The fitted temperature and None, or 1 and the reason why the fit is not used, see `calibrate`."""
+    bounds = 1e-3, 1e3
+    fitted = fit_temperature(gaps, labels, bounds=bounds)
+    num_wrong = int((gaps.argmax(axis=1) != labels).sum())
+    reason = None
+    if fitted in bounds and not num_wrong:
+        reason = f"the {len(labels):,} images for it are all predicted correctly, which determines none"
+    elif fitted in bounds:
+        reason = f"the best one for the {len(labels):,} images for it is beyond {fitted:g}"
+    elif fitted < 1 and not is_held_out:
+        reason = f"the best one, {fitted:.3g}, is below 1, and the images are not known to be held out"
+    elif fitted < 1 and num_images < _FEWEST_TO_SHARPEN:
+        reason = (
+            f"{num_images:,} held-out images are too few to make the network surer (the best one is {fitted:.3g}), "
+            f"which takes {_FEWEST_TO_SHARPEN}"
+        )
+    elif fitted < 1 and num_wrong < _FEWEST_WRONG_TO_SHARPEN:
+        reason = (
+            f"only {num_wrong} of the {len(labels):,} images for it are predicted wrongly, and to make the network "
+            f"surer (the best one is {fitted:.3g}) takes {_FEWEST_WRONG_TO_SHARPEN}"
+        )
+    return (fitted, None) if reason is None else (1.0, reason)
 
 
 def _guarantee(rule, is_held_out, source):

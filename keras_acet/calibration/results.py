@@ -2,6 +2,8 @@
 
 import dataclasses
 
+FEWEST_FOR_CONFORMAL = 19  # 1 / alpha - 1 images at alpha = 0.05
+
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationErrors:
@@ -82,6 +84,7 @@ class CalibrationResult:
         risk_coverage: Risk against coverage after the temperature.
         thresholds: One entry for each of three rules.
         source: The images, where a user gave them as kept out of training, which nothing here can check.
+        temperature_note: Why the temperature is 1 where the fit found another one; null if the fit was used.
     """
 
     num_images: int
@@ -93,3 +96,15 @@ class CalibrationResult:
     risk_coverage: RiskCoverage
     thresholds: list[Threshold]
     source: str | None = None
+    temperature_note: str | None = None
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the held-out images were too few for, or did not determine; one sentence each."""
+        notes = [] if self.temperature_note is None else [f"The temperature is 1: {self.temperature_note}."]
+        if self.is_held_out and self.thresholds[2].num_images < FEWEST_FOR_CONFORMAL:
+            notes.append(
+                f"The conformal threshold accepts every image: {self.thresholds[2].num_images:,} held-out images are "
+                f"too few for 95 %, which takes {FEWEST_FOR_CONFORMAL}."
+            )
+        return notes

@@ -243,6 +243,12 @@ def note_unknown(call: Call, models: list[Any], data: Any) -> None:
         )
 
 
+def note_calibration(call: Call, name: str, remarks: list[str]) -> None:
+    """Tells what the images behind temperature and thresholds of a model were too few for."""
+    for remark in remarks:
+        call.note(f"{name}: {remark}")
+
+
 def _check_calibration(values: absl_flags.FlagValues, settings: list[dict[str, str]]) -> None:
     if values.calibration is not None and values.calibration_fraction is not None:
         raise UserError("--calibration and --calibration_fraction exclude each other; give one of them")

@@ -236,6 +236,8 @@ def _evaluate(
         ):
             evaluations.append(one)
             print(f"\n{one.result.name}\n{one}\n", flush=True)
+            if one.result.calibration is not None:
+                data_flags.note_calibration(call, one.result.name, one.result.calibration.remarks)
     except evaluation.NonFiniteLogitsError as error:
         raise commands.UserError(error) from error
     finally:

@@ -51,7 +51,7 @@ def _define_what(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         "export_dir",
         None,
-        "Where the model's folder lies (default: RUN/export, or export beside the model).",
+        "Where the model's folder lies (default: RUN/export, or export-MODEL beside MODEL.keras).",
         flag_values=values,
     )
     absl_flags.DEFINE_string(
@@ -153,7 +153,7 @@ def _run(call: commands.Call) -> None:
     finally:
         progress.end()
     data_flags.note_unknown(call, [classifier], data)
-    _tell(version, chosen)
+    _tell(call, version, chosen)
     if flags.demo:
         with call.user_errors():
             page = demo.write_demo(
@@ -185,7 +185,7 @@ def _prepare(call: commands.Call, path: pathlib.Path) -> tuple[Any, Any, dict[st
         classifier,
         data,
         {
-            "directory": pathlib.Path(flags.export_dir or (path if is_run else path.parent) / "export"),
+            "directory": pathlib.Path(flags.export_dir or default_export_dir(path, is_run=is_run)),
             "name": flags.name or classifier.name,
             "version": flags.version,
             "resize": flags.resize,
@@ -195,6 +195,19 @@ def _prepare(call: commands.Call, path: pathlib.Path) -> tuple[Any, Any, dict[st
             "store": evaluation.Store(pathlib.Path(reports) / "scores" if reports else None),
         },
     )
+
+
+def default_export_dir(path: pathlib.Path, *, is_run: bool) -> pathlib.Path:
+    """Where a model's folder lies: beside a model, under its name, since `export` is a folder of the checkout.
+
+    Args:
+        path: The run directory, or the model.
+        is_run: Whether it is a run directory.
+    """
+    if is_run:
+        return path / "export"
+    path = path.resolve()
+    return path.parent / f"export-{path.name.removesuffix('.keras').removesuffix('.onnx')}"
 
 
 def _check_installed() -> None:
@@ -216,11 +229,12 @@ def _check_demo(flags: absl_flags.FlagValues, data: Any, directory: pathlib.Path
     demo.fetch_runtime()  # npm, or what it needs, may be missing
 
 
-def _tell(version: pathlib.Path, chosen: list[Any]) -> None:
+def _tell(call: commands.Call, version: pathlib.Path, chosen: list[Any]) -> None:
     """Prints the confidence on every set, and how to use what was written."""
     from keras_acet.export.metadata import read
 
     metadata = read(version / "metadata.json")
+    data_flags.note_calibration(call, metadata.name, metadata.calibration.remarks)
     width = max(len(row.set) for row in metadata.confidence)
     error = metadata.test_error
     print(f"\nTest error of the model: {error.value:.2%} on {error.n} images")

@@ -88,6 +88,8 @@ def held_out(runs: Sequence[RunResult]) -> str:
     """Says on which images the temperatures were fitted."""
     parts = []
     for name, result in ((run.name, run.calibration) for run in runs if run.calibration):
+        if result.temperature_note is not None:
+            parts.append(f"that of {name} is 1: {result.temperature_note}")
         if result.source is not None:
             parts.append(f"{name} on {number(result.num_images)} images given as kept out of training, {result.source}")
             continue

@@ -199,3 +199,11 @@ def test_a_folder_is_for_one_process(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/report cannot be written: Not a directory"):
         commands.only_process(tmp_path / "file/report", "report_dir").__enter__()
+
+
+@pytest.mark.parametrize(
+    ("path", "is_run", "place"),
+    [("runs/a", True, "runs/a/export"), ("mine.keras", False, "export-mine"), ("b/saved", False, "b/export-saved")],
+)
+def test_an_export_lies_in_a_folder_that_is_no_code(path, is_run, place, tmp_path):
+    assert export.default_export_dir(tmp_path / path, is_run=is_run) == tmp_path / place

@@ -69,11 +69,11 @@ def test_given_images_change_the_calibration_alone(tmp_path):
 
 @pytest.mark.parametrize("is_held_out", [None, False])
 def test_images_that_may_be_trained_on_never_make_a_network_surer(is_held_out):
-    labels = np.arange(40) % 2
+    labels = np.arange(400) % 2
     sure = np.stack([labels == 0, labels == 1], axis=1) * 1.0  # always right with a logit of 1: sharpened as held out
     wrong = sure.copy()
-    wrong[:2] = 1 - wrong[:2]
-    unsure = 8 * wrong  # surer than it is right: 2 of 40 wrong
+    wrong[:20] = 1 - wrong[:20]
+    unsure = 8 * wrong  # surer than it is right: 20 of 400 wrong
     for logits, as_held_out in ((wrong, lambda t: t < 1), (unsure, lambda t: t > 1)):
         held_out = calibration.calibrate(logits, labels, logits, labels)
         assert as_held_out(held_out.temperature)

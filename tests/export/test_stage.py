@@ -42,7 +42,7 @@ def keras_attack(epsilon, seed):
 
 @pytest.fixture(scope="session")
 def digits():
-    return datasets.load("digits", batch_size=64, calibration_fraction=0.1)
+    return datasets.load("digits", batch_size=64, calibration_fraction=0.3)
 
 
 @pytest.fixture(scope="session")
@@ -257,8 +257,8 @@ def test_nothing_outside_the_box_is_ever_accepted(runtime, runtimes, digits):
         same_size, without = run(good), run(good[~is_bad])
         for name in OUTPUTS:
             np.testing.assert_array_equal(outputs[name][~is_bad], same_size[name][~is_bad])  # to the bit
-            # A batch of another size may be multiplied in another order.
-            np.testing.assert_allclose(outputs[name][~is_bad], without[name], rtol=1e-5, atol=1e-6)
+            # A batch of another size may be multiplied in another order: logits up to 10 differ by some 1e-6.
+            np.testing.assert_allclose(outputs[name][~is_bad], without[name], rtol=1e-5, atol=1e-5)
     alone = np.stack([bad_images(draw, test[0]) for _ in range(300)])
     assert not run(alone)["accepted"].any()
 
