@@ -21,8 +21,8 @@ from typing import Any
 from absl import flags as absl_flags
 
 import keras_acet
+from keras_acet._progress import Progress
 from keras_acet.cli import commands, data_flags
-from keras_acet.cli.progress import Progress
 
 
 def _define(values: absl_flags.FlagValues) -> None:

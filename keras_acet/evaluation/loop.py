@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import tensorflow as tf
 
-from keras_acet import _keras_settings
+from keras_acet import _keras_settings, _progress
 from keras_acet.classifiers import Classifier, as_classifier, check
 from keras_acet.datasets import Data
 from keras_acet.datasets.sources import without_folders
@@ -34,10 +34,11 @@ def evaluate(
     data: Data,
     protocol: Protocol | None = None,
     *,
-    measurements: Iterable[Measurement] | None = None,
+    measurements: Iterable[Measurement | str] | None = None,
     suite: Suite | None = None,
     transfer_from: Sequence[Model] = (),
     store: Store | None = None,
+    verbose: bool = False,
 ) -> Evaluation:
     """Measures a classifier on its test set and away from it, and attacks it.
 
@@ -52,12 +53,14 @@ def evaluate(
             `classifiers.Classifier`; or a path, as of a run. Nothing of it is changed.
         data: `datasets.Data`.
         protocol: `Protocol`; None for its defaults.
-        measurements: Measurements to make, objects of `evaluation.measurements` or your own; None for
-            `measurements.defaults(protocol, data)`. Settings that they leave open are those of the protocol.
+        measurements: Measurements to make: names, as `["test_set", "noise"]`, objects of `evaluation.measurements` or
+            your own; None for `measurements.defaults(protocol, data)`. Settings that they leave open are those of the
+            protocol.
         suite: Function `(epsilon, *, seed)` that returns the attacks on noise, such as `worst_case_attacks`; None for
             that of the protocol, `full_suite`.
         transfer_from: Other such models for the same data, whose worst cases are tried too.
         store: `Store` for what is done; None keeps nothing on disk.
+        verbose: Whether to tell on stderr what is measured and about how long the rest will take.
 
     Returns:
         `Evaluation`. Nothing is dropped: every test image counts.
@@ -78,10 +81,22 @@ def evaluate(
     protocol = protocol or Protocol()
     if suite is not None:
         protocol = protocol.replace(suite=suite)
+    shown = _progress.Progress() if verbose else None
     evaluations = evaluate_all(
-        classifiers, data, protocol, measurements=measurements, names=names, store=store, num_measured=1
+        classifiers,
+        data,
+        protocol,
+        measurements=measurements,
+        names=names,
+        store=store,
+        progress=shown.stage if shown else None,
+        num_measured=1,
     )
-    return next(evaluations)
+    try:
+        return next(evaluations)
+    finally:
+        if shown is not None:
+            shown.end()
 
 
 def evaluate_all(
@@ -89,7 +104,7 @@ def evaluate_all(
     data: Data,
     protocol: Protocol | None = None,
     *,
-    measurements: Iterable[Measurement] | None = None,
+    measurements: Iterable[Measurement | str] | None = None,
     suite: Suite | None = None,
     names: Sequence[str] | None = None,
     store: Store | None = None,

@@ -231,8 +231,27 @@ def test_defaults_can_be_shortened_and_chosen():
     assert [one.name for one in chosen] == usual[:2]
     with pytest.raises(ValueError, match=r"A measurement must be one of \['adversarial_samples', .*Received: 'nose'"):
         measurements.defaults(protocol, data, only=["nose"])
-    with pytest.raises(TypeError, match=r"`measurements` must be objects .* Received: 'noise'"):
-        evaluation.evaluate(linear_network(), data, protocol, measurements=["noise"])
+
+
+def test_measurements_in_code_are_names_or_objects(capsys):
+    data = data_of(IMAGES, LABELS)
+
+    def labels(chosen, **options):
+        found = evaluation.evaluate(linear_network(), data, quick(), measurements=chosen, **options)
+        return [row.label for row in found.rows]
+
+    assert labels(["test_set", "noise"]) == labels([measurements.TestSet(), measurements.Noise()])
+    assert capsys.readouterr() == ("", "")
+    labels(["noise"], verbose=True)
+    out, err = capsys.readouterr()
+    assert out == "" and err.endswith(": noise\n")
+    for chosen in ("noise", measurements.Noise(), measurements.Noise):
+        with pytest.raises(TypeError, match=r"`measurements` must be a list, such as .* Received: "):
+            labels(chosen)
+    with pytest.raises(TypeError, match=r"names such as 'noise' or objects such as evaluation.* Received: 3\."):
+        labels([3])
+    with pytest.raises(ValueError, match="Received: 'nosie'. Did you mean 'noise'"):
+        labels(["nosie"])
 
 
 @dataclasses.dataclass(frozen=True)

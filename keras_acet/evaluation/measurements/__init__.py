@@ -5,6 +5,7 @@ A measurement of your own is a subclass of `Measurement`; put an object of it in
 
 from collections.abc import Iterable, Sequence
 
+from keras_acet._checks import did_you_mean
 from keras_acet._registry import members
 from keras_acet.datasets import Data
 from keras_acet.evaluation.protocol import Protocol
@@ -47,7 +48,8 @@ def build(name: str) -> Measurement:
         ValueError: If there is no measurement of this name.
     """
     if name not in _MEASUREMENTS:
-        raise ValueError(f"A measurement must be one of {sorted(_MEASUREMENTS)}. Received: {name!r}.")
+        near = did_you_mean(name, _MEASUREMENTS)
+        raise ValueError(f"A measurement must be one of {sorted(_MEASUREMENTS)}. Received: {name!r}.{near}")
     return _MEASUREMENTS[name]()
 
 
@@ -84,11 +86,11 @@ def defaults(
     return kept
 
 
-def resolved(measurements: Iterable[Measurement], protocol: Protocol, data: Data) -> list[Measurement]:
+def resolved(measurements: Iterable[Measurement | str], protocol: Protocol, data: Data) -> list[Measurement]:
     """Fills in the settings that were left open.
 
     Args:
-        measurements: What is to be measured.
+        measurements: What is to be measured: objects, or names of `names()`.
         protocol: `Protocol` for these data.
         data: `datasets.Data`.
 
@@ -96,13 +98,18 @@ def resolved(measurements: Iterable[Measurement], protocol: Protocol, data: Data
         List of `Measurement`, one for each set.
 
     Raises:
-        TypeError: If one of them is no `Measurement`.
+        TypeError: If one of them is neither.
+        ValueError: If there is no measurement of a name.
     """
     chosen: list[Measurement] = []
+    if isinstance(measurements, str | Measurement | type):
+        raise TypeError(f"`measurements` must be a list, such as ['test_set', 'noise']. Received: {measurements!r}.")
     for one in measurements:
+        one = build(one) if isinstance(one, str) else one
         if not isinstance(one, Measurement):
             raise TypeError(
-                f"`measurements` must be objects of `evaluation.measurements`, such as Noise(). Received: {one!r}."
+                "`measurements` must be names such as 'noise' or objects such as evaluation.measurements.Noise(), in "
+                f"a list. Received: {one!r}."
             )
         chosen += one.resolved(protocol, data)
     return chosen
