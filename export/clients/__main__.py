@@ -6,6 +6,8 @@ PROGRAM onnx --model runs/digits-acet/export/digits-acet/1/model.onnx --threshol
 """
 
 import argparse
+import contextlib
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -24,6 +26,18 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 2 if an image could not be read, or nothing could be asked."""
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads the output any more: `| head` has enough
+        with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return 128 + 13
+
+
+def _run(argv):
     try:
         arguments = _parser().parse_args(argv)
         client = arguments.connect(arguments)

@@ -70,12 +70,12 @@ class Call:
 
     def note(self, text: object) -> None:
         """Writes a line to stderr that names the program; within `user_errors`, at its end."""
-        sys.stdout.flush()
         text = re.sub(r"\x1b\[[0-9;]*m", "", str(text))  # Keras colours some of its messages
         line = " ".join(text.split())
         if self._held:
             self._held[-1].append(line)
         else:
+            sys.stdout.flush()
             print(f"{self.program}: {line}", file=sys.stderr)
 
     def note_old_names(self) -> None:
@@ -131,6 +131,9 @@ class Command:
         Args:
             argv: The command line, the program first. Default: `sys.argv`.
         """
+        return until_output_closes(lambda: self._main(argv))
+
+    def _main(self, argv: Sequence[str] | None) -> int:
         call = Call(self._flags(), list(sys.argv if argv is None else argv))
         before = _on_termination(_Terminated)
         try:
@@ -156,6 +159,8 @@ class Command:
         except UserError as error:
             call.note(f"error: {error}")
             return error.code
+        except BrokenPipeError:  # of the output: see `until_output_closes`
+            raise
         except OSError as error:  # what the user gave is checked before: a disk that is full, or gone
             call.note(f"error: {error}; {self.when_stopped}")
             return 2
@@ -208,6 +213,19 @@ class Command:
         flags = [call.flags[name] for name in call.flags]
         shown = [_flag_help(flag) for flag in flags if not isinstance(flag.help, _Renamed)]
         return "\n".join([self.doc.strip(), "", f"Flags of {call.program}:", "", *shown])
+
+
+def until_output_closes(run: Callable[[], int]) -> int:
+    """Returns the exit code of `run()`, or 141 once nobody reads its output, as after `| head`."""
+    try:
+        code = run()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):  # what is still in their buffers goes nowhere
+            with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
+        return 128 + 13  # SIGPIPE, which not every system has
 
 
 class _Terminated(KeyboardInterrupt):

@@ -4,6 +4,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from keras_acet.cli.commands import until_output_closes
+
 _COMMANDS = {
     "train": "train an image classifier that knows when it does not know",
     "evaluate": "evaluate trained runs side by side: tables, figures and a report",
@@ -24,8 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = importlib.import_module(f"keras_acet.cli.{name}")
         return command.main([f"keras-acet {name}", *argv[2:]])
     if name in ("--help", "-h", "-?", "help"):
-        print(_help())
-        return 0
+        return until_output_closes(lambda: print(_help()) or 0)
     found = f"received {name!r}" if name else "there is none"
     if name == "clients":
         found += f"; those are {_CLIENTS}"

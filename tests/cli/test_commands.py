@@ -207,3 +207,21 @@ def test_a_folder_is_for_one_process(tmp_path):
 )
 def test_an_export_lies_in_a_folder_that_is_no_code(path, is_run, place, tmp_path):
     assert export.default_export_dir(tmp_path / path, is_run=is_run) == tmp_path / place
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["-m", "export", "--help"],
+        ["-m", "keras_acet.cli.main", "export", "--help"],
+        ["-m", "keras_acet.cli.main", "--help"],
+        ["-m", "export.clients", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_who_reads_no_more_ends_a_command_without_a_word(program):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, *program], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert done.returncode in (0, 141) and done.stderr == b""  # argparse, of the clients, makes it 0
