@@ -125,7 +125,8 @@ def protected(call: commands.Call, run: "PreparedRun", classifier: "Classifier")
         classifier, run.detector, num_classes=run.data.num_classes, name=run.directory.path.name
     )
     made.save(run.directory.path)
-    for complaint in detectors.complaints(made.detector.logits(run.data.test_images)):
+    bound = run.progress.history[-1].get("p_in_bound")
+    for complaint in detectors.complaints(made.detector.logits(run.data.test_images), bound):
         call.note(commands.as_flags(complaint, call.flags))
     return made
 
@@ -138,7 +139,8 @@ def _first_recipe(recipe: Recipe) -> Recipe:
         first = Recipe.from_flagfile(f"fast/{recipe.dataset}_plain")
     else:
         network = {"network": recipe.network} if recipe.network else {}
-        first = Recipe.for_dataset(recipe.dataset, method="plain", **network)
+        plain = Recipe.for_dataset(recipe.dataset, method="plain", **network)
+        first = dataclasses.replace(plain, batch_size=min(plain.batch_size, recipe.batch_size))  # of few images
     same = ("seed", "deterministic", "image_size", "calibration_fraction")
     return dataclasses.replace(first, **{name: getattr(recipe, name) for name in same})
 

@@ -140,7 +140,7 @@ def _run(call: commands.Call) -> None:
         )
     with run:
         for note in run.progress.notes:
-            call.note(note)
+            call.note(commands.as_flags(note, flags))
         if dropped := _dropped(call, run.recipe):
             call.note(commands.as_flags(methods.as_line(dropped), flags))
         print(run.summary(), flush=True)

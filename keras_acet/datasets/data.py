@@ -16,6 +16,8 @@ from keras_acet.datasets.checks import check_class_names, check_images, check_la
 from keras_acet.datasets.embedded import photo_patches
 from keras_acet.files import sha256
 
+DEFAULT_BATCH_SIZE = 128
+
 Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -77,7 +79,7 @@ class Data:
         train: Pair,
         test: Pair | None = None,
         class_names: Sequence[str] | None = None,
-        batch_size: int = 128,
+        batch_size: int = DEFAULT_BATCH_SIZE,
         seed: int = 0,
         augmentation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
         ood: Mapping[str, np.ndarray | str] | None = None,
@@ -115,11 +117,7 @@ class Data:
         self.train_labels, self.test_labels, self.calibration_labels = labels[~kept_out], test_labels, labels[kept_out]
         self._is_kept_out = kept_out
         self._split = self._stored["train"], self.train_labels, self._stored["calibration"], self.calibration_labels
-        if not 1 <= self.batch_size <= len(self.train_labels):
-            raise ValueError(
-                f"{name}: `batch_size` must be between 1 and the {len(self.train_labels)} training images. "
-                f"Received: batch_size={batch_size}."
-            )
+        _check_batch_size(name, self.batch_size, len(self.train_labels))
         self.steps_per_epoch = len(self.train_labels) // self.batch_size
         if ood is None:
             is_image = len(self.image_shape) == 3
@@ -339,6 +337,16 @@ def _check_types(name, augmentation):
         raise TypeError(
             f"{name}: `augmentation` must be None or a function (images, seed) -> images. Received: "
             f"{augmentation!r}. Such are `datasets.random_crop` and `datasets.random_flip_crop`."
+        )
+
+
+def _check_batch_size(name, batch_size, num_images):
+    if not 1 <= batch_size <= num_images:
+        fitting = min(32, 2 ** max(num_images.bit_length() - 2, 0))  # at least two steps an epoch
+        default = ", which is the default" if batch_size == DEFAULT_BATCH_SIZE else ""
+        raise ValueError(
+            f"{name}: `batch_size` must be between 1 and the {num_images} training images. Received: "
+            f"batch_size={batch_size}{default}. Give for instance `batch_size={fitting}`."
         )
 
 

@@ -114,9 +114,11 @@ class Evaluation:
         result = self.result.certificates
         if result is None:
             return []
+        names = {"paper": "noise like the paper's", "uniform": "uniform noise"}
         return [
-            f"certified, {one.set} within {one.radius:g}: mean confidence at most {one.certified_mmc:.4f}, "
-            f"{one.share_below_level:.2%} at most {result.level:.3g}, FPR@95 at most {one.certified_fpr95:.2%}"
+            f"certified, {names.get(one.set, one.set)}, within {one.radius:g}: mean confidence at most "
+            f"{one.certified_mmc:.4f}, {one.share_below_level:.2%} at most {result.level:.3g}, "
+            f"FPR@95 at most {one.certified_fpr95:.2%}"
             for one in result.sets
             if one.seen or one.set == result.sets[0].set
         ]

@@ -19,6 +19,8 @@ from keras_acet.training.methods import METHODS
 from keras_acet.training.model import ACETModel
 from keras_acet.training.recipe import Recipe
 
+_FEW_STEPS = 500  # of a detector
+_ENOUGH_STEPS = 960
 _NUM_LISTED = 12  # classes whose images are told one by one
 
 
@@ -154,6 +156,8 @@ def prepare(
         raise
     if parts.out:
         progress.notes.extend(parts.out.notes)
+    if METHODS[recipe.method].trains_detector and recipe.epochs * steps_per_epoch < _FEW_STEPS:
+        progress.notes.append(_few_steps(recipe, data, steps_per_epoch))
     if progress.epoch and planned < recipe.epochs:
         progress.extended_after.append(planned)
         progress.notes.append(_extended(recipe, progress.epoch, planned))
@@ -287,6 +291,18 @@ def make_deterministic() -> bool:
     except RuntimeError:  # TensorFlow is at work already
         return False
     return True
+
+
+def _few_steps(recipe: Recipe, data: Data, steps_per_epoch: int) -> str:
+    """What is to be said of a detector with too few steps, with numbers that make it enough of them."""
+    batch_size = recipe.batch_size if recipe.steps_per_epoch else min(recipe.batch_size, 16)
+    epochs = -(-_ENOUGH_STEPS // (recipe.steps_per_epoch or len(data.train_labels) // batch_size))
+    advice = [f"`batch_size={batch_size}`"] if batch_size != recipe.batch_size else []
+    return (
+        f"a detector needs some hundreds of steps while its radius rises, and these are "
+        f"{recipe.epochs * steps_per_epoch}: it may accept everything; give "
+        f"{' and '.join([*advice, f'`epochs={epochs}`'])}"
+    )
 
 
 def _extended(recipe: Recipe, epoch: int, planned: int) -> str:

@@ -32,8 +32,12 @@ def run_train(images_npz, *flags):
 def test_protects_a_classifier_of_ones_own(images_npz, own, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_train(images_npz, f"--classifier={own}") == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert out.rstrip().endswith("Run directory: run")
+    data = datasets.load(f"npz:{images_npz}", calibration_fraction=0.1, batch_size=16)
+    epochs = -(-960 // data.steps_per_epoch)
+    assert f"these are {2 * data.steps_per_epoch}: it may accept everything; give --epochs={epochs}" in err
+    assert "the bound never fell: p_in is bounded by 0.9" in err and "or a smaller --batch_size" in err
     run = tmp_path / "run"
     visible = {path.name for path in run.iterdir() if not path.name.startswith(".")}
     assert visible >= {"classifier.keras", "detector.keras", "provable.json", "flags.flags", "results.json"}
@@ -43,7 +47,6 @@ def test_protects_a_classifier_of_ones_own(images_npz, own, tmp_path, monkeypatc
     assert {"p_in", "p_in_bound", "radius", "val_p_in"} <= set(header.split(","))
 
     # Image by image, the classes are those of the classifier alone.
-    data = datasets.load(f"npz:{images_npz}", calibration_fraction=0.1, batch_size=16)
     protected, alone = classifiers.load(run), classifiers.load(own)
     assert isinstance(protected, ProvableClassifier)
     images = data.test_images
@@ -121,3 +124,14 @@ def test_refusals(images_npz, own, tmp_path, monkeypatch, capsys):
     assert run_train(images_npz, "--classifier=small.keras") == 2
     assert "takes images of shape (8, 8, 1)" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_default_batch_size_above_few_images_is_named(images_npz, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with np.load(images_npz) as there:
+        few = {name: values[:60] if name.endswith(("images", "labels")) else values for name, values in there.items()}
+    np.savez("few.npz", **few)
+    for method in ("plain", "prood"):
+        assert train_command.main(["train.py", "--dataset=npz:few.npz", f"--method={method}"]) == 2
+        err = capsys.readouterr().err
+        assert "Received: batch_size=128, which is the default. Give for instance --batch_size=" in err

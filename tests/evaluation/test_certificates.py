@@ -100,7 +100,7 @@ def test_a_classifier_without_a_detector_has_none():
 
 
 def test_the_report_says_what_is_proven(evaluated, tmp_path):
-    assert "certified, paper within 0.1: mean confidence at most" in str(evaluated)
+    assert "certified, noise like the paper's, within 0.1: mean confidence at most" in str(evaluated)
     report.write_report([evaluated], tmp_path)
     text = (tmp_path / "report.md").read_text()
     assert "## Certificates" in text
