@@ -17,6 +17,7 @@ from typing import Any
 from absl import flags as absl_flags
 
 from keras_acet._checks import Notice, check_one_line
+from keras_acet.cli.output import until_output_closes
 from keras_acet.files import LOCK, TEMPORARY, Lock, writing
 from keras_acet.training import flag_files
 
@@ -213,19 +214,6 @@ class Command:
         flags = [call.flags[name] for name in call.flags]
         shown = [_flag_help(flag) for flag in flags if not isinstance(flag.help, _Renamed)]
         return "\n".join([self.doc.strip(), "", f"Flags of {call.program}:", "", *shown])
-
-
-def until_output_closes(run: Callable[[], int]) -> int:
-    """Returns the exit code of `run()`, or 141 once nobody reads its output, as after `| head`."""
-    try:
-        code = run()
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        for stream in (sys.stdout, sys.stderr):  # what is still in their buffers goes nowhere
-            with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), stream.fileno())
-        return 128 + 13  # SIGPIPE, which not every system has
 
 
 class _Terminated(KeyboardInterrupt):

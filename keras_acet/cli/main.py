@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from keras_acet.cli.commands import until_output_closes
+from keras_acet.cli.output import until_output_closes
 
 _COMMANDS = {
     "train": "train an image classifier that knows when it does not know",
