@@ -181,6 +181,11 @@ def _prepare(call: commands.Call, path: pathlib.Path) -> tuple[Any, Any, dict[st
         classifier = data_flags.check_model(flags, classifier, data)
     data = data_flags.with_calibration(flags, data_flags.with_ood(flags, data, settings))
     reports = flags.report_dir or (path / "evaluation" if is_run else None)
+    protocol = data_flags.protocol(
+        flags, settings, epsilon=flags.epsilon, num_noise=flags.num_noise, num_images=flags.num_images
+    )
+    if reports:
+        note_quick(call, pathlib.Path(reports), protocol)
     return (
         classifier,
         data,
@@ -189,12 +194,27 @@ def _prepare(call: commands.Call, path: pathlib.Path) -> tuple[Any, Any, dict[st
             "name": flags.name or classifier.name,
             "version": flags.version,
             "resize": flags.resize,
-            "protocol": data_flags.protocol(
-                flags, settings, epsilon=flags.epsilon, num_noise=flags.num_noise, num_images=flags.num_images
-            ),
+            "protocol": protocol,
             "store": evaluation.Store(pathlib.Path(reports) / "scores" if reports else None),
         },
     )
+
+
+def note_quick(call: commands.Call, report_dir: pathlib.Path, protocol: Any) -> None:
+    """Tells that the results of a quick evaluation are not used, since they are of other numbers of images.
+
+    Args:
+        call: The call.
+        report_dir: Report directory of evaluate.py, which may hold no report.
+        protocol: `evaluation.Protocol` of the export.
+    """
+    try:
+        there = json.loads((report_dir / "results.json").read_text(encoding="utf-8"))["settings"]
+        is_quick, numbers = there["quick"] is True, (there["num_images"], there["num_noise"])
+    except (OSError, ValueError, LookupError, TypeError):  # none, or damaged
+        return
+    if is_quick and numbers != (protocol.num_images, protocol.num_noise):
+        call.note(f"the evaluation in {report_dir} was a quick one; measuring anew")
 
 
 def default_export_dir(path: pathlib.Path, *, is_run: bool) -> pathlib.Path:

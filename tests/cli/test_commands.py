@@ -1,6 +1,7 @@
 """What all command lines have in common: help, errors in one line, flags of their own, names that have changed."""
 
 import errno
+import json
 import os
 import pathlib
 import re
@@ -225,3 +226,18 @@ def test_who_reads_no_more_ends_a_command_without_a_word(program):
     done = subprocess.run([sys.executable, *program], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
     assert done.returncode in (0, 141) and done.stderr == b""  # argparse, of the clients, makes it 0
+
+
+def test_the_export_says_that_it_does_not_use_a_quick_evaluation(tmp_path, capsys):
+    from keras_acet.evaluation import Protocol
+
+    call = commands.Call(None, ["export"])
+    export.note_quick(call, tmp_path, Protocol())
+    for is_quick in (False, True):
+        settings = {"quick": is_quick, "num_images": 2000, "num_noise": 64}
+        (tmp_path / "results.json").write_text(json.dumps({"settings": settings}))
+        assert capsys.readouterr().err == ""
+        export.note_quick(call, tmp_path, Protocol())
+    assert capsys.readouterr().err == f"export: the evaluation in {tmp_path} was a quick one; measuring anew\n"
+    export.note_quick(call, tmp_path, Protocol().quick())
+    assert capsys.readouterr().err == ""
