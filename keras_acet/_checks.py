@@ -1,12 +1,19 @@
 """Checks of arguments that several modules share; each message says what was expected, what came and how to mend it."""
 
+import contextlib
 import difflib
 import operator
+import os
+import sys
 import unicodedata
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+
+# Decorators that are context managers put a frame of contextlib between two of the package.
+_INSIDE = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
 
 
 def as_float(images: np.ndarray) -> np.ndarray:
@@ -70,6 +77,14 @@ def check_one_line(value: str, argument: str) -> str:
 
 class Notice(UserWarning):
     """What a user has to know and what stopped nothing; the command line prints it as a line of its own."""
+
+
+def notify(text: str) -> None:
+    """Issues a `Notice` that points to the line outside of this package that led to it."""
+    frame, level = sys._getframe(1), 2  # of the caller
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INSIDE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, Notice, stacklevel=level)
 
 
 class UnknownNameError(KeyError):

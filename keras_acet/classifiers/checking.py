@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_acet import _keras_settings
-from keras_acet._checks import Notice
+from keras_acet._checks import Notice, notify
 from keras_acet._prediction import as_float, logits_of
 from keras_acet.classifiers.base import Classifier, one_line
 from keras_acet.classifiers.origin import for_data
@@ -88,7 +88,7 @@ def check(
             logits = _logits(classifier, images, data)
     _check_logits(logits, name, data)
     for notice in notices:
-        warnings.warn(notice, Notice, stacklevel=2)
+        notify(notice)
     is_differentiable = classifier.is_differentiable and _has_gradient(classifier.network, data.test_images[:2])
     if is_differentiable == classifier.is_differentiable:
         return classifier
@@ -135,7 +135,7 @@ def recognised(
     wrapped = wrap(classifier, interface, image_shape=shape, num_outputs=width)
     if not interface.is_default or width == 1:
         notice = _in_words(name, interface, is_found=(inputs is None, outputs is None), width=width)
-        warnings.warn(notice, Notice, stacklevel=3)
+        notify(notice)
     if inputs is None and interface.inputs == "unit" and _may_take_bytes(classifier, wrapped, images):
         warnings.warn(
             f"{name} has one class for all images in [0, 1] that were tried, and several for them in 0..255; if it "

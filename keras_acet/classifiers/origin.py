@@ -1,10 +1,9 @@
 """Which data a classifier was trained on, and whether those at hand are the same."""
 
 import copy
-import warnings
 from typing import TypeVar
 
-from keras_acet._checks import Notice
+from keras_acet._checks import notify
 from keras_acet.classifiers.base import Classifier
 from keras_acet.datasets import Data
 
@@ -25,11 +24,9 @@ def for_data(classifier: AnyClassifier, data: Data) -> AnyClassifier:
     """
     if classifier.trained_on is None or is_of(classifier, data):
         return classifier
-    warnings.warn(
+    notify(
         f"{data.name} is not the data that {classifier.name} was trained on, or has changed since: it may have been "
-        "trained on test and calibration images, and nothing here counts as held out",
-        Notice,
-        stacklevel=3,
+        "trained on test and calibration images, and nothing here counts as held out"
     )
     other = copy.copy(classifier)
     other.trained_on = None

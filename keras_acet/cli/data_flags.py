@@ -1,12 +1,11 @@
 """The flags that say what a classifier is measured on, for all commands that measure."""
 
 import pathlib
-import warnings
 from typing import Any
 
 from absl import flags as absl_flags
 
-from keras_acet._checks import Notice
+from keras_acet._checks import notify
 from keras_acet.cli.commands import PIXELS, Call, UserError, between, split
 from keras_acet.datasets import sources
 
@@ -268,7 +267,7 @@ def _check_same(data: Any, run: dict[str, str], *, is_its_own: bool) -> None:
     """
     if "fingerprint" not in run:
         text = f"which data {run['name']} was trained on is not known, so nothing here counts as held out"
-        warnings.warn(text, Notice, stacklevel=2)
+        notify(text)
         return
     fraction = _number(run, "calibration_fraction", 0)
     if is_its_own and not data.is_of(run["fingerprint"], calibration_fraction=fraction):

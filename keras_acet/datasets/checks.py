@@ -1,14 +1,13 @@
 """Checks of images and labels; each error message says what was expected, what was received and how to mend it."""
 
 import collections
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_acet import _checks
-from keras_acet._checks import Notice
+from keras_acet._checks import notify
 
 _ROUNDING = 1e-3  # a quarter of an 8-bit level: what a resize or a decoder of floats leaves
 _MIN_SIDE = 8  # a last axis that is shorter may well be the channels
@@ -112,7 +111,7 @@ def check_class_names(name: str, class_names: Any) -> list[str]:
     near = [one for one in names if alike[" ".join(one.split()).casefold()] > 1]
     if near:
         text = f"{name}: the classes {', '.join(map(repr, near[:4]))} are different ones"
-        warnings.warn(text, Notice, stacklevel=4)
+        notify(text)
     return [str(one) for one in names]
 
 

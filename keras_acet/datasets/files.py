@@ -12,13 +12,12 @@ One rule, in training and out-distributions alike:
 
 import os
 import stat
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from keras_acet._checks import Notice
+from keras_acet._checks import notify
 from keras_acet._limits import MAX_IMAGE_PIXELS, MAX_SET_BYTES, MAX_SET_ENTRIES, readable
 from keras_acet.datasets.images import read_image as read_image
 from keras_acet.datasets.images import read_images as read_images
@@ -51,7 +50,7 @@ def read_folder(
         _, test_files, test_labels = listing.classes(root / "test", class_names)
         missing = [name for label, name in enumerate(class_names) if label not in test_labels]
         if missing:
-            warnings.warn(f"{root.name}: the test set has no images of {', '.join(missing)}", Notice, stacklevel=2)
+            notify(f"{root.name}: the test set has no images of {', '.join(missing)}")
     listing.tell(len(files + test_files))
     _check_memory(files + test_files, image_size, mend="Give a smaller `image_size`, or fewer images.")
     images = read_images(files + test_files, image_size)
@@ -187,7 +186,7 @@ class Listing:
         """Issues a `Notice` if anything was passed over."""
         if told := self.passed_over():
             mend = ". Images are read once they are PNG or JPEG files" if _OTHER_IMAGES & {*self._passed_over} else ""
-            warnings.warn(f"{self.root.name}: {num_read} images are read{told}{mend}", Notice, stacklevel=2)
+            notify(f"{self.root.name}: {num_read} images are read{told}{mend}")
 
     def _images(self, folder, above):
         """`above`: device and number of the folders on the way, so that one which holds itself is seen."""

@@ -3,13 +3,12 @@
 import dataclasses
 import functools
 import math
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from keras_acet._checks import Notice
+from keras_acet._checks import notify
 from keras_acet._limits import MAX_IMAGE_PIXELS
 from keras_acet.datasets import registry, sources
 from keras_acet.datasets.augmentation import random_crop, random_flip_crop
@@ -170,7 +169,7 @@ def load(
         text = (
             f"{data.name}: {shared} of {len(data.test_labels)} test images are among the training images too, so the "
         )
-        warnings.warn(f"{text}test error looks better than it is", Notice, stacklevel=2)
+        notify(f"{text}test error looks better than it is")
     return data
 
 

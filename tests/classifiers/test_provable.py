@@ -207,7 +207,7 @@ def test_of_a_model_of_bytes_and_probabilities(detector, images, scales, tmp_pat
     own = model.predict(255 * images, verbose=0)
     assert len(set(own.argmax(axis=1))) > 1
     if scales:
-        with pytest.warns(Notice, match="takes pixels in 0..255, .* and gives probabilities"):
+        with pytest.warns(Notice, match="takes pixels in 0..255, .* and it gives probabilities"):
             provable = ProvableClassifier(tmp_path / "mine.keras", detector)
     else:
         with (

@@ -11,7 +11,8 @@ import tensorflow as tf
 from helpers.toys import small
 
 import keras_acet as ka
-from keras_acet import classifiers, networks
+from keras_acet import classifiers, evaluation, networks
+from keras_acet._checks import Notice
 from keras_acet.networks import Interface, wrapped
 from keras_acet.networks.interface import kind_of_last_operation, takes_bytes
 
@@ -239,3 +240,10 @@ def test_what_cannot_be_wrapped():
     with pytest.raises(ValueError, match="`image_shape` must be given for a network that does not know it"):
         wrapped(own)
     assert wrapped(own, image_shape=SHAPE).output_shape == (None, 2)
+
+
+def test_a_notice_points_to_the_line_of_the_caller(data):
+    """Past the context manager that decorates `evaluate`, and past the package."""
+    with pytest.warns(Notice, match="gives probabilities") as caught:
+        evaluation.evaluate(bright(), data, evaluation.Protocol(num_bootstrap=5), measurements=["test_set"])
+    assert caught[0].filename == __file__

@@ -1,7 +1,6 @@
 """`npz:PATH`: a file written by `np.savez`."""
 
 import math
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_acet._checks import Notice
+from keras_acet._checks import notify
 from keras_acet._limits import MAX_SET_BYTES, readable
 from keras_acet.datasets import files
 from keras_acet.datasets.sources.base import Source
@@ -78,7 +77,7 @@ class NpzSource(Source):
         others = [key for key in received if key not in keys and (is_labelled or key not in _KEYS)]
         if arrays and others:
             text = f"{self.name}: {', '.join(keys)} are read; passed over: {', '.join(others)}"
-            warnings.warn(text, Notice, stacklevel=2)
+            notify(text)
         if not arrays:
             needed = ", or ".join(str(tuple(keys)) if len(keys) > 1 else repr(keys[0]) for keys in choices)
             raise ValueError(f"{self.given} must hold the keys {needed}. Received: {tuple(received)}.")

@@ -6,13 +6,12 @@ import json
 import os
 import pathlib
 import shutil
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from keras_acet._checks import Notice
+from keras_acet._checks import notify
 from keras_acet.datasets import sources
 from keras_acet.files import LOCK, TEMPORARY, Lock, UnwritableError, sha256, sha256_of_file, whole_file, write_text
 from keras_acet.training import flag_files
@@ -81,7 +80,7 @@ class RunDirectory:
         """
         path = self.path / "metrics.csv"
         if path.exists() and not self._is_own(path):
-            warnings.warn(f"{path} is not the file that this run wrote, and is left out", Notice, stacklevel=2)
+            notify(f"{path} is not the file that this run wrote, and is left out")
             return []
         rows = csv.DictReader(_text(path).splitlines()) if path.exists() else []
         return [{name: _number(text) for name, text in row.items() if name and text} for row in rows]
