@@ -104,7 +104,7 @@ class CalibrationResult:
         notes = [] if self.temperature_note is None else [f"The temperature is 1: {self.temperature_note}."]
         if self.is_held_out and self.thresholds[2].num_images < FEWEST_FOR_CONFORMAL:
             notes.append(
-                f"The conformal threshold accepts every image: {self.thresholds[2].num_images:,} held-out images are "
-                f"too few for 95 %, which takes {FEWEST_FOR_CONFORMAL}."
+                f"The conformal threshold accepts every image: {self.thresholds[2].num_images:,} images, half of those "
+                f"held out, are too few for 95 %, which takes {FEWEST_FOR_CONFORMAL}."
             )
         return notes
