@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_acet import _keras_settings
-from keras_acet._checks import Notice, notify
+from keras_acet._checks import notify
 from keras_acet._prediction import as_float, logits_of
 from keras_acet.classifiers.base import Classifier, one_line
 from keras_acet.classifiers.origin import for_data
@@ -137,11 +136,9 @@ def recognised(
         notice = _in_words(name, interface, is_found=(inputs is None, outputs is None), width=width)
         notify(notice)
     if inputs is None and interface.inputs == "unit" and _may_take_bytes(classifier, wrapped, images):
-        warnings.warn(
+        notify(
             f"{name} has one class for all images in [0, 1] that were tried, and several for them in 0..255; if it "
-            "takes pixels in 0..255, give `inputs='bytes'`, else `inputs='unit'`",
-            Notice,
-            stacklevel=3,
+            "takes pixels in 0..255, give `inputs='bytes'`, else `inputs='unit'`"
         )
     return wrapped
 
