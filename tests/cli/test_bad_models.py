@@ -282,7 +282,7 @@ EXPORT = [
     row("name above", f"{NET} --name=..", "--name must be usable"),
     row("name with a line break", f"{NET} --name='a\nb'", "--name"),
     row("name that is too long", f"{NET} --name={'a' * 300}", "aaa"),
-    row("version that exists", f"{NET} --name=net --version=3", "Version 3 of net exists", directory("export/net/3")),
+    row("version that exists", f"{NET} --version=3", "Version 3 of net exists", directory("export-net/net/3")),
     row("SavedModel", "--model=saved --dataset=npz:mine.npz", "saved"),
     row("ONNX file", "--model=net.onnx --dataset=npz:mine.npz", "net"),
     row("directory is a file", f"{NET} --export_dir=7.png", "7.png"),
