@@ -288,7 +288,7 @@ EXPORT = [
     row("directory is a file", f"{NET} --export_dir=7.png", "7.png"),
     row("directory below a file", f"{NET} --export_dir=7.png/models", "7.png"),
     row("directory not writable", f"{NET} --export_dir=/proc/models", "/proc/models"),
-    row("model's folder is a file", NET, "export/net", file("export/net")),
+    row("model's folder is a file", NET, "export-net/net", file("export-net/net")),
     row("demo without ONNX", f"{NET} --demo --formats=savedmodel", "--demo needs the ONNX file"),
     row("demo under its own name", f"{NET} --demo --name=demo", "another --name"),
 ]
