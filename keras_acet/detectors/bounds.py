@@ -9,6 +9,9 @@ a box's ends. Summed in any order, with or without fused multiplications, float3
 The radius `|W| r` is computed up to `g_n |W| r`, `r <= m`; centre and radius of the box in `2 u m`. Together at most
 `(2 u + 3 g_(n+1)) (|W| m + |b|)` and terms in `u^2`, for which and for the last sum `4 (n + 8) u` stands here, and
 another `4 u` of the result. `2^-100` covers underflow: n products of which each loses at most `2^-126`.
+It holds for convolutions that sum products of float32, as TensorFlow and ONNX Runtime do on a CPU. It does not for
+Winograd's algorithm and TF32, which a GPU may take;
+`tf.config.experimental.enable_tensor_float_32_execution(False)` turns TF32 off.
 
 **Linear relaxation.** A ReLU lies between two lines over the interval of its argument, so `g` is at most an affine
 function of the pixels, whose maximum over the box is known; it is found layer by layer from the output back (Zhang et
