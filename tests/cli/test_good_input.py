@@ -61,7 +61,7 @@ def test_flags(arguments, says, prepare, tmp_path, monkeypatch, capfd):
         prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert train.main(["train.py", "--only_check_args", *arguments]) == 0
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("the flags are in order\n", "")
 
 
 def save_as(image, name, **options):
