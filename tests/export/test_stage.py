@@ -257,8 +257,9 @@ def test_nothing_outside_the_box_is_ever_accepted(runtime, runtimes, digits):
         same_size, without = run(good), run(good[~is_bad])
         for name in OUTPUTS:
             np.testing.assert_array_equal(outputs[name][~is_bad], same_size[name][~is_bad])  # to the bit
-            # A batch of another size may be multiplied in another order: logits up to 10 differ by some 1e-6.
-            np.testing.assert_allclose(outputs[name][~is_bad], without[name], rtol=1e-5, atol=1e-5)
+            # A batch of another size may be multiplied in another order. A logit near 0 is a sum of terms of size 10.
+            atol = 1e-5 if name == "logits" else 1e-6
+            np.testing.assert_allclose(outputs[name][~is_bad], without[name], rtol=1e-5, atol=atol)
     alone = np.stack([bad_images(draw, test[0]) for _ in range(300)])
     assert not run(alone)["accepted"].any()
 
