@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import math
 import operator
 import os
 import sys
@@ -59,6 +60,17 @@ def check_integer(value: Any, argument: str, *, minimum: int) -> int:
     if integer < minimum:
         raise ValueError(f"`{argument}` must be at least {minimum}. Received: {integer}.")
     return integer
+
+
+def check_temperature(temperature: Any) -> float:
+    """Returns a temperature as a float, or raises TypeError or ValueError."""
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float | np.floating | np.integer):
+        raise TypeError(f"`temperature` must be a number. Received: temperature={temperature!r}.")
+    if not 0 < temperature < math.inf:
+        raise ValueError(
+            f"`temperature` must be above 0 and finite. Received: temperature={temperature}. Without one it is 1."
+        )
+    return float(temperature)
 
 
 def check_one_line(value: str, argument: str) -> str:

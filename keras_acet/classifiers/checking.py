@@ -63,8 +63,8 @@ def check(
     classifier = for_data(classifier, data)
     shape, name = tuple(data.image_shape), classifier.name
     notices: list[str] = []
-    if not _fits(shape, classifier.image_shape):
-        channels_first = len(shape) == 3 and _fits((shape[2], *shape[:2]), classifier.image_shape)
+    if not fits(shape, classifier.image_shape):
+        channels_first = len(shape) == 3 and fits((shape[2], *shape[:2]), classifier.image_shape)
         if not channels_first:
             raise ValueError(
                 f"{name} takes images of shape {classifier.image_shape}. Received: {data.name} with images of shape "
@@ -286,7 +286,8 @@ def _has_gradient(network: Any, images: np.ndarray) -> bool:
     return tape.gradient(logits, pixels) is not None
 
 
-def _fits(shape: Sequence[int], expected: Sequence[int | None] | None) -> bool:
+def fits(shape: Sequence[int], expected: Sequence[int | None] | None) -> bool:
+    """Whether images of a shape can go into a model that tells the expected one; None stands for any size."""
     if expected is None:
         return True
     return len(shape) == len(expected) and all(b in (None, a) for a, b in zip(shape, expected, strict=True))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import shutil
@@ -12,9 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_acet._checks import check_temperature
 from keras_acet._prediction import as_float, logits_of
 from keras_acet.classifiers.base import Classifier, one_line
-from keras_acet.classifiers.checking import recognised
+from keras_acet.classifiers.checking import fits, recognised
 from keras_acet.classifiers.onnx_weights import external_files
 from keras_acet.classifiers.preprocessing import PreprocessedClassifier, Preprocessing, preprocessed
 from keras_acet.classifiers.wrapping import WrappedClassifier, wrap
@@ -122,11 +122,8 @@ class ProvableClassifier(Classifier):
                 "`detector` must be a detector, such as model.detector() of a DetectorModel. Received: "
                 f"{type(detector).__name__}."
             )
-        if isinstance(temperature, bool) or not isinstance(temperature, int | float | np.floating | np.integer):
-            raise TypeError(f"`temperature` must be a number. Received: temperature={temperature!r}.")
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"`temperature` must be above 0 and finite. Received: temperature={temperature}.")
-        if not _fits(classifier.image_shape, detector.image_shape):
+        temperature = check_temperature(temperature)
+        if not fits(detector.image_shape, classifier.image_shape):
             raise ValueError(
                 f"`detector` must take images of the shape of the classifier's, {classifier.image_shape}. Received: a "
                 f"detector for {detector.image_shape}. Train one on the classifier's data."
@@ -142,7 +139,7 @@ class ProvableClassifier(Classifier):
         )
         self.classifier = classifier
         self.detector = detector
-        self.temperature = float(temperature)
+        self.temperature = temperature
         self.flags, self.history = classifier.flags, classifier.history
         self.trained_on = classifier.trained_on
         self.is_differentiable = classifier.is_differentiable
@@ -270,12 +267,6 @@ class ProvableClassifier(Classifier):
                 "Received: num_classes=None."
             )
         return self.num_classes
-
-
-def _fits(shape: Any, expected: tuple[int, ...]) -> bool:
-    if shape is None:
-        return True
-    return len(shape) == len(expected) and all(a in (None, b) for a, b in zip(shape, expected, strict=True))
 
 
 def _stands_around(classifier: Classifier) -> tuple[Interface | None, Preprocessing | None]:

@@ -1,6 +1,5 @@
 """The score of the paper."""
 
-import math
 from typing import Any
 
 import keras
@@ -8,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_acet import metrics
+from keras_acet._checks import check_temperature
 from keras_acet.scores.base import Score
 
 
@@ -37,13 +37,7 @@ class MaxSoftmax(Score):
     highest = 1.0
 
     def __init__(self, temperature: float = 1.0) -> None:
-        if isinstance(temperature, bool) or not isinstance(temperature, int | float | np.floating | np.integer):
-            raise TypeError(f"`temperature` must be a number. Received: temperature={temperature!r}.")
-        if not 0 < temperature < math.inf:
-            raise ValueError(
-                f"`temperature` must be above 0 and finite. Received: temperature={temperature}. Without one it is 1."
-            )
-        self.temperature = float(temperature)
+        self.temperature = check_temperature(temperature)
 
     def __call__(self, logits: tf.Tensor) -> tf.Tensor:
         return tf.reduce_max(tf.nn.softmax(logits / self.temperature), axis=1)
